@@ -1,0 +1,290 @@
+"""The frozen records that travel: what a listener hands in, what the judge finds, what is decided, what is kept.
+
+Values only. Nothing here knows a socket, a clock, a database or another module of ours; every other module
+speaks in these records. Times are Unix seconds as floats, sizes are bytes, evidence is in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Action(StrEnum):
+    """What happens to a message."""
+
+    ACCEPT = "accept"
+    THROTTLE = "throttle"
+    HOLD = "hold"
+    REJECT = "reject"
+
+
+class Standing(StrEnum):
+    """An account's slow state; it moves with hysteresis and history."""
+
+    TRUSTED = "trusted"
+    NORMAL = "normal"
+    NEW = "new"
+    POOR = "poor"
+    SUSPENDED = "suspended"
+
+
+class Kind(StrEnum):
+    """What sort of message this is; automatic mail and forwards are counted apart from the owner's own."""
+
+    NORMAL = "normal"
+    BULK = "bulk"
+    FORWARDED = "forwarded"
+    AUTOMATIC = "automatic"
+
+
+class Mode(StrEnum):
+    """Observe does everything but act; enforce acts."""
+
+    OBSERVE = "observe"
+    ENFORCE = "enforce"
+
+
+class Account(Struct, frozen=True):
+    """The customer identity that a submission is attributed to."""
+
+    kind: str
+    """`sasl`, `user` (Unix user), `script`, `header`, `host`, `sender`, or `none` where nothing identifies the mail."""
+    value: str
+    tenant: str = ""
+    """Whose customer this is: the domain of a login, a reseller, a system user; empty where unknown."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> Account:
+        """Read `kind:value` back. Raises ValueError where there is no colon or nothing on one side of it."""
+        kind, colon, value = text.partition(":")
+        if not (kind and colon and value):
+            raise ValueError(f'"{text}" is no account; write kind:value, e.g. sasl:joe@example.com')
+        return cls(kind, value)
+
+
+class Connection(Struct, frozen=True):
+    """What is known of the client that hands a message in, as the nearest *trusted* host reports it."""
+
+    client_ip: str = ""
+    """The client's address; after XCLIENT or XFORWARD from a trusted host, the original client's."""
+    client_name: str = ""
+    helo: str = ""
+    peer_ip: str = ""
+    """The host that really opened our socket; decides what is trusted."""
+    port: int = 0
+    login: str = ""
+    """The SASL login that our own listener, or a trusted milter client, vouches for."""
+    login_method: str = ""
+    tls: str = ""
+    listener: str = ""
+    """`smtp`, `milter`, `http`, or the MTA's `{daemon_name}`."""
+    is_trusted_peer: bool = False
+    """Whether identity that this peer reports (macros, User:, identity headers) is believed."""
+
+
+class Envelope(Struct, frozen=True):
+    """RFC 5321 reverse-path and forward-paths, without angle brackets; the null reverse-path is the empty string."""
+
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    mail_parameters: tuple[str, ...] = ()
+    """ESMTP parameters of MAIL as sent (`BODY=8BITMIME`, `SMTPUTF8`); SIZE and AUTH are left out."""
+
+
+class Submission(Struct, frozen=True):
+    """One SMTP transaction handed to us: envelope, connection facts, raw message."""
+
+    id: str
+    received_at: float
+    connection: Connection
+    envelope: Envelope
+    raw: bytes
+    """The message as RFC 5322 bytes with CRLF line ends; not dot-stuffed, no terminating dot."""
+    queue_id: str = ""
+    """The MTA's own queue id where it has told one (milter macro `i`, Queue-Id header)."""
+    local_recipients: bool = False
+    """Whether some recipient is delivered locally by the MTA, so that no pool may be named (FILTER would override)."""
+
+
+class Opening(Struct, frozen=True):
+    """What is known at MAIL, before any content."""
+
+    connection: Connection
+    mail_from: str
+    now: float
+    rcpt_to: str = ""
+    """A recipient, where RCPT is being asked about; empty at MAIL."""
+
+
+class Reply(Struct, frozen=True):
+    """An SMTP reply: three digits, an RFC 3463 enhanced status, one line of text."""
+
+    code: int
+    enhanced: str
+    text: str
+
+    def line(self) -> str:
+        """The reply as one line without line end, e.g. `550 5.7.1 [PS-CONTENT] …`."""
+        return f"{self.code} {self.enhanced} {self.text}" if self.enhanced else f"{self.code} {self.text}"
+
+
+class Admission(Struct, frozen=True):
+    """The answer at MAIL or RCPT: go on, or a reply that ends it."""
+
+    refusal: Reply | None = None
+    pool: str = ""
+    """The pool that the account's standing points to before content is known."""
+
+
+class Finding(Struct, frozen=True):
+    """One observation about a message, by a stable kebab-case name."""
+
+    name: str
+    detail: str = ""
+    """What was seen, short, for people."""
+    count: int = 1
+
+
+class Evidence(Struct, frozen=True):
+    """One signed term of a decision, in nats: positive speaks for abuse, negative for the owner."""
+
+    name: str
+    nats: float
+    seen: str = ""
+    expected: str = ""
+    group: str = ""
+    """Independent groups are required in number before a suspension: `content`, `recipients`, `bounces`, `login`, …"""
+
+
+class Verdict(Struct, frozen=True):
+    """What the content of one message says, before its account's history is asked."""
+
+    log_odds: float
+    """Calibrated natural log-odds of abuse, unclipped."""
+    kind: Kind
+    findings: tuple[Finding, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    """The terms that make up `log_odds`, strongest first."""
+    fingerprints: tuple[str, ...] = ()
+    """Campaign keys, e.g. `text:…`, `url:…`, `reply-to:…`."""
+
+
+class Decision(Struct, frozen=True):
+    """What is done with one submission, and why: the sum of its evidence. Never without reasons."""
+
+    id: str
+    at: float
+    account: Account
+    action: Action
+    """What is done."""
+    wanted: Action
+    """What would have been done in enforce mode; equals `action` there."""
+    standing: Standing
+    kind: Kind
+    score: float
+    """The statistic, in nats, that was held against the thresholds: the account's CUSUM after this message."""
+    evidence: tuple[Evidence, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    reply: Reply | None = None
+    """For throttle and reject: what the client is told."""
+    pool: str = ""
+    """The pool named to the next hop; empty for none (observe mode, local recipients, not accepted)."""
+    reason: str = ""
+    """The stable tag of the rule that decided: `PS-CONTENT`, `PS-SUSPENDED`, `PS-LIMIT` …; empty for a plain accept."""
+    add_headers: tuple[tuple[str, str], ...] = ()
+    remove_headers: tuple[str, ...] = ()
+    """Header names, lower case; every occurrence goes."""
+    is_judged: bool = True
+    """False where Penstock could not judge and `on_failure` decided."""
+    token: str = ""
+    """The opaque reference that the delivered message carries."""
+
+
+class Delivered(Struct, frozen=True):
+    """The next hop's verdict on one decision: reply per recipient."""
+
+    decision_id: str
+    account: str
+    at: float
+    replies: tuple[tuple[str, int, str], ...]
+    """(recipient, reply code, reply text), one per recipient."""
+
+
+class Held(Struct, frozen=True):
+    """A message that Penstock keeps: envelope and state; its raw bytes are asked for by id."""
+
+    id: str
+    decision_id: str
+    account: str
+    held_at: float
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    size_bytes: int
+    reason: str
+    state: str = "held"
+    """`held`, `releasing`, `released`, `dropped`, `expired`."""
+    subject: str = ""
+    mail_parameters: tuple[str, ...] = ()
+    changed_at: float = 0.0
+
+
+class Audit(Struct, frozen=True):
+    """One thing that a person, or the machine on a person's standing order, did."""
+
+    at: float
+    who: str
+    what: str
+    """A kebab-case verb phrase: `suspend-account`, `release-held`, `set-limit`, …"""
+    target: str
+    reason: str = ""
+    detail: str = ""
+
+
+class OutboxItem(Struct, frozen=True):
+    """An action to be carried out by a worker, at least once, made exactly once by its key."""
+
+    key: str
+    """Idempotency key: the same key is never queued twice."""
+    at: float
+    topic: str
+    """Which client carries it out: `notice`, `panel`, `dovecot`, …"""
+    target: str
+    payload: Mapping[str, object] = {}
+
+
+class AccountRow(Struct, frozen=True):
+    """What lists of accounts show; the full state is the judge's own."""
+
+    account: str
+    tenant: str
+    standing: Standing
+    evidence: float
+    """The account's statistic in nats."""
+    seen_at: float
+    messages: int
+    recipients: int
+    pool: str = ""
+    since: float = 0.0
+    """When the standing was entered."""
+    reason: str = ""
+
+
+class DecisionRow(Struct, frozen=True):
+    """A decision as it is kept and searched: the decision and the facts of its message that a search needs."""
+
+    decision: Decision
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    client_ip: str
+    listener: str
+    queue_id: str
+    message_id: str
+    subject: str
+    size_bytes: int
+    source: str = ""

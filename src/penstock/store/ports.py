@@ -1,0 +1,178 @@
+"""What the rest of Penstock asks of its memory: hot state by key, records by search.
+
+Hot state is bytes by key, grouped into slots: all keys of one slot change together or not at all. An account
+and its sources share the slot `a:<account>`; a campaign has its own, `c:<fingerprint>`; a tenant `t:<name>`. That
+is what Valkey Cluster can promise too (one hash tag, one slot). The *meaning* of the bytes is the judge's alone.
+
+A `Turn` is one atomic read-judge-write of one slot. Its step is a pure function and may be run more than once
+(a backend that finds the slot changed underneath runs it again), so it must depend on nothing but its argument.
+`update` runs the turns in order and then writes the records that `records()` names. On SQLite all of it is one
+transaction; on Valkey + PostgreSQL each turn is atomic by itself and the records follow in one transaction, so
+that a crash in between may count a message's evidence without its record, but never act without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time or is gone; `on_failure` says what happens to the mail."""
+
+
+class Write(Struct, frozen=True):
+    """A value to keep under a key."""
+
+    value: bytes | None
+    """None deletes the key."""
+    keep_s: float
+    """How long it lives from now unless written again."""
+
+
+Step = Callable[[Mapping[str, bytes | None]], Mapping[str, Write]]
+
+
+class Turn(Struct, frozen=True):
+    """One atomic read-judge-write of one slot."""
+
+    slot: str
+    keys: tuple[str, ...]
+    """Every key that the step reads or writes; all belong to the slot."""
+    step: Step
+
+
+class HeldMessage(Struct, frozen=True):
+    """A message to keep, with its bytes."""
+
+    held: Held
+    raw: bytes
+
+
+class Records(Struct, frozen=True):
+    """What one update leaves behind for people and workers."""
+
+    decisions: tuple[DecisionRow, ...] = ()
+    accounts: tuple[AccountRow, ...] = ()
+    held: tuple[HeldMessage, ...] = ()
+    audit: tuple[Audit, ...] = ()
+    outbox: tuple[OutboxItem, ...] = ()
+    must_be_durable: bool = True
+    """True: `update` returns only when this survives power loss. False (a plain accept): within 100 ms."""
+
+
+class DecisionSearch(Struct, frozen=True):
+    """What to look for among decisions; empty fields match everything."""
+
+    account: str = ""
+    tenant: str = ""
+    action: str = ""
+    """Matches the action taken or wanted."""
+    reason: str = ""
+    since: float = 0.0
+    until: float = 0.0
+    """0 means now."""
+    queue_id: str = ""
+    message_id: str = ""
+    rcpt_to: str = ""
+    mail_from: str = ""
+    before: str = ""
+    """The id of the last row of the page before (rows come newest first, ids sort by time)."""
+    limit: int = 50
+
+
+class AccountSearch(Struct, frozen=True):
+    """What to look for among accounts."""
+
+    text: str = ""
+    """A part of the account's name."""
+    standing: str = ""
+    tenant: str = ""
+    order: str = "evidence"
+    """`evidence` (highest first), `seen` (latest first) or `account`."""
+    after: tuple[float | str, str] | None = None
+    """(order value, account) of the last row of the page before."""
+    limit: int = 50
+
+
+class Store(Protocol):
+    """Hot state and records behind one door; SQLite, or Valkey with PostgreSQL."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Write out what waits, and let go."""
+
+    async def read(self, keys: Sequence[str]) -> Mapping[str, bytes | None]:
+        """Read hot state without locking it."""
+
+    async def update(self, turns: Sequence[Turn], records: Callable[[], Records]) -> None:
+        """Run the turns in order, then keep `records()`, called once the last turn has run. Raises StoreUnavailable.
+
+        A step or `records` that raises leaves nothing written of its own turn, and the exception goes to the caller.
+        """
+
+    async def delivered(self, delivered: Delivered) -> None:
+        """Keep what the next hop answered beside its decision; durable within 100 ms."""
+
+    async def decision(self, id: str) -> DecisionRow | None:
+        """One decision by id."""
+
+    async def decisions(self, search: DecisionSearch) -> list[DecisionRow]:
+        """Decisions, newest first, one page."""
+
+    async def delivery(self, decision_id: str) -> Delivered | None:
+        """What the next hop answered for a decision."""
+
+    async def accounts(self, search: AccountSearch) -> list[AccountRow]:
+        """Accounts, one page."""
+
+    async def account(self, account: str) -> AccountRow | None:
+        """One account's row by its `kind:value`."""
+
+    async def held(self, *, account: str = "", state: str = "held", limit: int = 50, before: str = "") -> list[Held]:
+        """Held messages, newest first, one page; empty state means all."""
+
+    async def held_one(self, id: str) -> Held | None:
+        """One held message's facts."""
+
+    async def held_raw(self, id: str) -> bytes | None:
+        """One held message's bytes; None where it is unknown, or dropped and gone."""
+
+    async def claim_held(self, id: str, *, now: float, lease_s: float) -> bool:
+        """Move `held` (or a `releasing` whose lease ran out) to `releasing`, for exactly one caller."""
+
+    async def settle_held(self, id: str, state: str, *, now: float, audit: Audit) -> bool:
+        """Move a held message to `released`, `dropped`, `expired` or back to `held`, with its audit entry, durably.
+
+        The raw bytes of a message that is released, dropped or expired are removed in the same step.
+        """
+
+    async def expired_held(self, *, before: float, limit: int = 100) -> list[Held]:
+        """Messages still `held` that were held before a time."""
+
+    async def audit(self, *, target: str = "", limit: int = 50, before: float = 0.0) -> list[Audit]:
+        """Audit entries, newest first."""
+
+    async def outbox(self, *, topic: str, limit: int = 50) -> list[OutboxItem]:
+        """Actions not yet carried out, oldest first."""
+
+    async def outbox_done(self, key: str, *, at: float, outcome: str) -> None:
+        """Record that an action was carried out (or given up) and how."""
+
+    async def set_meta(self, key: str, value: bytes) -> None:
+        """Keep a small named value (a position in a log, a learnt offset), durably."""
+
+    async def meta(self, key: str) -> bytes | None:
+        """Read a small named value."""
+
+    async def expire(self, *, now: float, decisions_before: float) -> int:
+        """Delete hot state past its time and decisions older than retention; returns how many rows went."""
+
+    async def counts(self) -> Mapping[str, int]:
+        """Row counts for doctor and metrics: `decisions`, `accounts`, `held`, `outbox`, `audit`."""

@@ -1,0 +1,89 @@
+"""Who may import whom: DESIGN's table, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src" / "penstock"
+IO = {"asyncio", "socket", "ssl", "time", "random", "logging", "os", "threading", "subprocess"}
+DRIVERS = {"sqlite3", "psycopg", "psycopg_pool", "valkey", "redis"}
+
+# part -> the parts of ours it may import; None means everything.
+MAY_IMPORT: dict[str, set[str] | None] = {
+    "model": set(),
+    "config": {"model"},
+    "protocols": {"model"},
+    "judge": {"model"},
+    "store": {"model"},
+    "pipeline": {"model", "judge", "store.ports"},
+    "listeners": {"model", "protocols", "pipeline", "config", "clients", "watch"},
+    "clients": {"model", "protocols", "config", "watch"},
+    "workers": {"model", "protocols", "pipeline", "config", "store.ports", "clients", "judge.pools", "watch"},
+    "evaluation": {"model", "judge", "pipeline", "store", "protocols", "config"},
+    "watch": {"model"},
+    "service": None,
+    "cli": None,
+}
+MUST_NOT: dict[str, set[str]] = {
+    "model": IO | DRIVERS,
+    "protocols": IO | DRIVERS,
+    "judge": IO | DRIVERS,
+    "pipeline": DRIVERS,
+    "listeners": DRIVERS,
+    "workers": DRIVERS,
+}
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports; ours relative to `penstock` with a leading dot."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [node.module or ""]
+            if node.module == "penstock" or (node.module or "").startswith("penstock."):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name == "penstock" or name.startswith("penstock."):
+                found.add("." + name.removeprefix("penstock").removeprefix("."))
+            else:
+                found.add(name.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda path: str(path.relative_to(SRC)))
+def test_each_file_imports_only_what_its_part_may(path):
+    """The arrows of DESIGN.md point one way."""
+    relative = path.relative_to(SRC)
+    part = relative.parts[0].removesuffix(".py")
+    if part in ("__init__", "__main__"):
+        return
+    assert part in MAY_IMPORT, f"{relative}: a new part needs a row in the table of who may import whom"
+    allowed = MAY_IMPORT[part]
+    for name in imports(path):
+        if name.startswith("."):
+            ours = name[1:]
+            target = part_of(ours)
+            if target in (part, "", "__version__"):
+                continue
+            assert target != "service" or part == "cli", f"{relative} imports the composition root"
+            if allowed is not None:
+                fits = any(ours == one or ours.startswith(one + ".") for one in allowed)
+                assert fits, f"{relative} imports {ours}"
+        else:
+            assert name not in MUST_NOT.get(part, set()), f"{relative} imports {name}"
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    """A stranger finds the right file by its name."""
+    empty = {"utils", "helpers", "common", "misc", "manager", "util"}
+
+    assert not [path for path in SRC.rglob("*.py") if path.stem in empty]
