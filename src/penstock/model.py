@@ -11,6 +11,14 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def make_id(now: float, random_bits: int) -> str:
+    """An id of twenty lower-case letters and digits that sorts by time: milliseconds, then fifty random bits."""
+    number = (int(now * 1000) << 50) | (random_bits & ((1 << 50) - 1))
+    return "".join([_ALPHABET[(number >> shift) & 31] for shift in range(95, -1, -5)])
+
 
 class Action(StrEnum):
     """What happens to a message."""
