@@ -1,4 +1,4 @@
-"""Raw bytes to what a reader would see: headers, new text, quotes, links, attachments; bounded in time and depth."""
+"""What a parsed message is: the records that parsing hands to the rest of the judge, and the bounds it keeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Bounds(Struct, frozen=True):
     """Limits of parsing; what lies beyond them is not looked at and leaves a finding."""
 
     max_bytes: int = 2 * 1024 * 1024
-    """Of the raw message; attachments beyond are measured, not decoded."""
+    """Of decoded content; attachments beyond are measured, not decoded."""
     max_headers: int = 1000
     max_header_bytes: int = 256 * 1024
     max_parts: int = 200
@@ -33,7 +33,9 @@ class Link(Struct, frozen=True):
     label: str = ""
     """The text a reader sees for it, at most 200 characters; empty in plain text."""
     where: str = "text"
-    """`text`, `href`, `image`, `form`, `subject`, `attachment` …"""
+    """`text`, `href`, `image`, `form`, `resource`, `refresh`, `comment`, `subject`, `attachment`."""
+    is_quoted: bool = False
+    """Whether it stands in a quoted reply, a forwarded text or an attached message."""
 
 
 class Attachment(Struct, frozen=True):
@@ -46,6 +48,13 @@ class Attachment(Struct, frozen=True):
     digest: str
     """16 hex digits of xxh3_64 of the decoded bytes; empty where it was too large to decode."""
     is_inline: bool = False
+    kind: str = ""
+    """`executable`, `archive`, `html`, `macro`, `image`, `document` …, by extension and first bytes; empty for others."""
+
+    @property
+    def extension(self) -> str:
+        """The lower-case part of the filename after its last dot; empty where there is none."""
+        return self.filename.rpartition(".")[2].lower().strip() if "." in self.filename else ""
 
 
 class Parsed(Struct, frozen=True):
@@ -66,14 +75,20 @@ class Parsed(Struct, frozen=True):
     """Quoted replies and forwarded inline text."""
     signature: str = ""
     hidden_text: str = ""
-    """Text in HTML that a reader does not see (display:none, zero size, colour of the ground, off screen …)."""
+    """Text that a reader does not see: in HTML by style (display:none, zero size, colour of the ground, off screen …)."""
     attached_text: str = ""
     """Text inside message/rfc822 parts."""
     links: tuple[Link, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     has_html: bool = False
     anomalies: tuple[Finding, ...] = ()
-    """What was malformed or beyond the bounds."""
+    """What was malformed, disguised or beyond the bounds."""
+    addresses: tuple[str, ...] = ()
+    """E-mail addresses in new text, signature and mailto: links, lower case, in order, without doubles."""
+    phones: tuple[str, ...] = ()
+    """Telephone numbers there, digits only with a leading + where it was written."""
+    wallets: tuple[str, ...] = ()
+    """Addresses of crypto wallets there."""
 
     def header(self, name: str) -> str:
         """The first value of a header by lower-case name; empty where there is none."""
