@@ -116,6 +116,8 @@ class Submission(Struct, frozen=True):
     """The message as RFC 5322 bytes with CRLF line ends; not dot-stuffed, no terminating dot."""
     queue_id: str = ""
     """The MTA's own queue id where it has told one (milter macro `i`, Queue-Id header)."""
+    is_cut: bool = False
+    """Whether only the first part is here, so that it may be judged but never held."""
     local_recipients: bool = False
     """Whether some recipient is delivered locally by the MTA, so that no pool may be named (FILTER would override)."""
 
@@ -212,6 +214,25 @@ class Decision(Struct, frozen=True):
     """False where Penstock could not judge and `on_failure` decided."""
     token: str = ""
     """The opaque reference that the delivered message carries."""
+
+
+class Event(Struct, frozen=True):
+    """Something that comes back about an account or one of its messages, or that it does besides sending."""
+
+    at: float
+    what: str
+    """`delivered`, `bounced`, `deferred`, `complaint`, `spamtrap`, `login`, `login-failed`, `password-changed`."""
+    account: str = ""
+    """`kind:value`; where empty, the account of `decision_id`."""
+    decision_id: str = ""
+    recipient: str = ""
+    source: str = ""
+    """Network or script that acted, as for messages."""
+    client: str = ""
+    service: str = ""
+    """For logins: `smtp`, `imap`, `web` …"""
+    detail: str = ""
+    """The receiver's reply, or what the log said."""
 
 
 class Delivered(Struct, frozen=True):
