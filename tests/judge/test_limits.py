@@ -112,3 +112,16 @@ def test_no_window_ever_holds_more_than_the_limit(steps, most, window):
 def test_unreadable_state_starts_anew(data):
     """Garbage under a key costs the counts, never the message."""
     assert isinstance(decode(data), Counts)
+
+
+def test_automatic_mail_is_counted_apart_from_the_owners_own():
+    """A full quota of auto-replies leaves the owner's own quota untouched, and the other way round."""
+    own = (Limit("messages", "hour", 2),)
+    automatic = (Limit("messages", "hour", 1, of="automatic"),)
+    state = count(None, automatic, {"messages": 1}, 1000.0).state
+
+    first = count(state, own, {"messages": 1}, 1001.0)
+
+    assert first.hit is None
+    assert count(first.state, automatic, {"messages": 1}, 1002.0).hit is not None
+    assert count(first.state, own, {"messages": 1}, 1003.0).hit is None

@@ -94,7 +94,9 @@ def encode(counts: Counts) -> bytes:
 
 
 def in_force(limits: tuple[Limit, ...], counts: Counts, now: float) -> tuple[Limit, ...]:
-    """The plan's limits with the account's own overrides put in their place."""
+    """The plan's limits with the account's own overrides put in their place; those of automatic mail stand."""
+    if any(one.of == "automatic" for one in limits):
+        return limits
     mine = {(one.unit, one.window): one.most for one in counts.overrides if not one.until or one.until > now}
     kept = [one for one in limits if (one.unit, one.window) not in mine]
     return (*kept, *(Limit(unit, window, most) for (unit, window), most in mine.items() if most > 0))
@@ -139,7 +141,7 @@ def _turned(counts: Counts, limit: Limit, now: float) -> list[int]:
     """The ring of a limit, with buckets that fell out of the window emptied."""
     size, width = _RINGS[limit.window]
     number = int(now // width)
-    key = f"{limit.unit}/{limit.window}"
+    key = _key(limit)
     ring = counts.rings.get(key)
     if ring is None or len(ring) != size + 1 or number - ring[0] >= size:
         ring = [number] + [0] * size
@@ -148,6 +150,10 @@ def _turned(counts: Counts, limit: Limit, now: float) -> list[int]:
         ring = [number, *ring[1 + steps :], *([0] * steps)]
     counts.rings[key] = ring
     return ring
+
+
+def _key(limit: Limit) -> str:
+    return f"{limit.unit}/{limit.window}" + ("/automatic" if limit.of == "automatic" else "")
 
 
 def _opens_at(ring: list[int], limit: Limit, asked: int) -> float:
@@ -166,7 +172,7 @@ def _notices(counts: Counts, limit: Limit, used: int, number: int) -> tuple[Noti
     size, _ = _RINGS[limit.window]
     for percent in (100, 90):
         if used * 100 >= limit.most * percent:
-            key = f"{limit.unit}/{limit.window}/{percent}"
+            key = f"{_key(limit)}/{percent}"
             if number - counts.noticed.get(key, -size) < size:
                 return ()
             counts.noticed[key] = number

@@ -21,7 +21,10 @@ _OTHER = "This message is not accepted"
 
 
 def reply_for(reason: str, action: Action, id: str, retry_after_s: float, link: str) -> Reply:
-    """The reply to a refused or delayed message; `link` may contain `{id}`, and is left out where empty."""
+    """The reply to a refused or delayed message; `link` may contain `{id}`, and is left out where empty.
+
+    `id` is the decision's; empty before there is one, at MAIL.
+    """
     text = _TEXTS.get(reason, _OTHER)
     if retry_after_s > 0:
         text += f"; try again in {_duration(retry_after_s)}"
@@ -30,7 +33,8 @@ def reply_for(reason: str, action: Action, id: str, retry_after_s: float, link: 
     code, enhanced = (550, "5.7.1") if permanent else (450, "4.7.1")
     if reason == UNJUDGED:
         code, enhanced = 451, "4.3.0"
-    return Reply(code, enhanced, f"[{reason}] {text} (reference {id}): {where}")
+    reference = f" (reference {id})" if id else ""
+    return Reply(code, enhanced, f"[{reason}] {text}{reference}: {where}")
 
 
 def reply_for_limit(hit: Hit, id: str, clock_text: Callable[[float], str]) -> Reply:
