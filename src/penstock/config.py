@@ -38,6 +38,15 @@ def _address(text: str) -> str:
     return text
 
 
+def _next_hop(text: str) -> str:
+    """An address, or `maildir:/path`."""
+    if not text.startswith("maildir:"):
+        return _address(text)
+    if not text.removeprefix("maildir:").startswith("/"):
+        raise ValueError(f'"{text}" needs an absolute path; write "maildir:/var/mail/sink"')
+    return text
+
+
 def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
@@ -56,6 +65,7 @@ def _pattern(text: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+NextHopAddress = Annotated[str, AfterValidator(_next_hop)]
 Network = Annotated[str, AfterValidator(_network)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
@@ -149,8 +159,11 @@ class HttpSection(Section):
 class NextHopSection(Section):
     """The MTA that delivers."""
 
-    address: Address | None = None
-    """Where accepted mail goes, e.g. "127.0.0.1:10025". The relay, and the release of held mail, need it."""
+    address: NextHopAddress | None = None
+    """Where accepted mail goes, e.g. "127.0.0.1:10025". The relay, and the release of held mail, need it.
+
+    "maildir:/path" writes it to a Maildir instead, for trying things out.
+    """
     helo: str = ""
     """Name to say in EHLO; empty means this host's name."""
     starttls: bool = False
@@ -166,7 +179,7 @@ class NextHopSection(Section):
 class PoolSection(Section):
     """One named class of sending IPs."""
 
-    next_hop: Address | None = None
+    next_hop: NextHopAddress | None = None
     """A next hop of its own for this pool; without one, the pool is named in X-Penstock-Pool only."""
 
 
@@ -283,6 +296,8 @@ class JudgeSection(Section):
     """What a new account may send to people who never answered it."""
     exempt_accounts: list[str] = []
     """Accounts that are never held, refused or suspended by the machine (`kind:value`)."""
+    reply_link: str = ""
+    """Page that a refusal points to, e.g. "https://mail.example.net/why/{id}"; empty says "contact your provider"."""
 
 
 class HeldSection(Section):
@@ -290,6 +305,17 @@ class HeldSection(Section):
 
     keep_days: float = Field(30, gt=0)
     """After this it expires: removed, with an entry in the audit log."""
+
+
+class NoticesSection(Section):
+    """Notices to the postmaster: suspensions, and limits that are nearly or wholly used up."""
+
+    to: list[str] = []
+    """Addresses that get them, by mail through the next hop; empty: notices are logged only."""
+    sender: str = ""
+    """Envelope sender and From of notices; empty means penstock@ this host."""
+    per_hour: int = Field(20, ge=1)
+    """Mails of notices an hour at most; what comes beyond is put together in the next one."""
 
 
 class StoreSection(Section):
@@ -343,6 +369,7 @@ class Settings(Section):
     plans: dict[str, PlanSection] = {}
     """Limits by plan; "default" is for everybody without one."""
     held: HeldSection = HeldSection()
+    notices: NoticesSection = NoticesSection()
     store: StoreSection = StoreSection()
     log: LogSection = LogSection()
 
