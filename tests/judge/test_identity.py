@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.judge.identity import Extractor, Identity, Tenancy, is_in, network_of
-from penstock.model import Connection, Envelope
+from penstock.judge.identity import Extractor, Identity, Tenancy, is_in, network_of, read_tenancy
+from penstock.model import Account, Connection, Envelope
 
 SCRIPT = re.compile(r"^\s*(\d+:[^\s(]+)")
 SENDER = re.compile(r"\(Authenticated sender: ([^)\s]+)\)")
@@ -103,3 +103,13 @@ def test_garbage_is_attributed_to_something(ip, login, headers, trusted):
 
     assert found.account.kind
     assert found.account.value
+
+
+def test_tenants_and_plans_are_read_from_lines():
+    """An account's own line wins over its domain's, comments are skipped, and a line that is none is named."""
+    tenancy = read_tenancy("# who\n@example.org  reseller1 basic\nsasl:joe@example.org reseller1 large # Joe\n")
+
+    assert tenancy.of(Account("sasl", "joe@example.org")) == ("reseller1", "large")
+    assert tenancy.of(Account("sasl", "ann@example.org")) == ("reseller1", "basic")
+    with pytest.raises(ValueError, match="line 2"):
+        read_tenancy("@a.example t\njust-one-word\n")

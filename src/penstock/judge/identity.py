@@ -52,6 +52,22 @@ class Tenancy(Struct, frozen=True):
         return found if found is not None else (domain, "")
 
 
+def read_tenancy(text: str) -> Tenancy:
+    """Tenants and plans from lines of `match tenant [plan]`; `#` begins a comment. Raises ValueError with the line."""
+    by_match: dict[str, tuple[str, str]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) not in (2, 3):
+            raise ValueError(f'line {number}: "{line.strip()}" is not `match tenant [plan]`')
+        match = words[0].lower()
+        if not (match.startswith("@") or ":" in match):
+            raise ValueError(f'line {number}: "{words[0]}" is neither kind:value nor @domain')
+        by_match[match] = (words[1], words[2] if len(words) == 3 else "")
+    return Tenancy(by_match)
+
+
 class Attribution(Struct, frozen=True):
     """Whose mail it is, and from where it acts."""
 
