@@ -264,3 +264,11 @@ def submission_of(message: MessageSent, raw: bytes, now: float) -> Submission:
     )
     id = make_id(now, xxh3_64_intdigest(message.id.encode()))
     return Submission(id, now, connection, Envelope(message.mail_from, message.rcpt_to), raw, queue_id=message.id)
+
+
+def account_of(submission: Submission) -> str:
+    """The account of a submission that `submission_of` made, as the trace names it."""
+    if submission.connection.login:
+        return f"sasl:{submission.connection.login}"
+    line = submission.raw.partition(b"\r\n")[0].decode("utf-8", "replace")
+    return line.partition(": ")[2] if line.startswith(ACCOUNT_HEADER + ":") else "none:unidentified"
