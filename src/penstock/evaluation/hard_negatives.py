@@ -1,12 +1,14 @@
 """The hard negatives N1-N11: good owners whose mail looks like abuse in one way or another.
 
-Each of them (but backscatter, which has no owner) is something that an established person also does, from two weeks
-into the trace on, beside the mail of a real mailbox.
+Each of them is something that an established person also does, from two weeks into the trace on, beside the mail of a
+real mailbox. What no person hands in (forwards, automatic replies, list software: kind `user`; backscatter: kind
+`host`) comes from the mail server itself, without a login, as an account of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from random import Random
 
 import msgspec
@@ -26,16 +28,23 @@ def _play(person: Person, model: str, source: Source | None = None, **changes: f
     return msgspec.structs.replace(plain, **changes)
 
 
+def _machine(person: Person, model: str, **changes: float) -> Play:
+    """What the mail server does by itself for a person."""
+    here = Source("127.0.0.1", f"mx.{person.address.rpartition('@')[2]}")
+    plain = Play(f"user:{person.address}", person.address, person.name, here, model=model)
+    return msgspec.structs.replace(plain, **changes)
+
+
 def forwards(stage: Stage, person: Person, mail: Mail, t: float) -> None:
     """N1: all inbound mail, a third of it spam, goes on to one fixed address with its own sender and Received line."""
     rng = stage.rng
     target, host = stranger(rng), person.address.rpartition("@")[2]
-    play = _play(person, "N1", Source("127.0.0.1", f"mx.{host}"), complaint_share=0.01)
+    play = _machine(person, "N1", complaint_share=0.01)
     while t < stage.ended:
         letter = rng.choice(mail.abuse if rng.random() < 0.33 else mail.foreign)
         sender = letter.sender if "@" in letter.sender else "somebody@else.example"
         extra = [
-            ("Received", f"from mail.{sender.rpartition('@')[2]} by mx.{host} for <{person.address}>; {rng.random()}"),
+            ("Received", f"from mail.{sender.rpartition('@')[2]} by mx.{host} for <{person.address}>; {formatdate(t)}"),
             ("Delivered-To", person.address),
             ("X-Forwarded-For", f"{person.address} {target}"),
         ]
@@ -114,7 +123,7 @@ def backscatter(stage: Stage, person: Person, mail: Mail, t: float) -> None:
 def vacation(stage: Stage, person: Person, mail: Mail, t: float) -> None:
     """N6: three weeks of identical automatic replies to whoever writes."""
     rng = stage.rng
-    play, until = _play(person, "N6", Source("127.0.0.1", "localhost"), invalid_share=0.03), t + 21 * DAY
+    play, until = _machine(person, "N6", invalid_share=0.03), t + 21 * DAY
     day = rng.randint(1, 28)
     text = f"I am away until the {day}th and read no mail.\nIn urgent cases call my office.\n{person.name}\n"
     while t < until:
@@ -162,7 +171,7 @@ def mailing_list(stage: Stage, person: Person, mail: Mail, t: float) -> None:
     """N9: list software sends every post of a club's members on to all 40 of them, with List-Id."""
     rng, host = stage.rng, person.address.rpartition("@")[2]
     members = [stranger(rng) for _ in range(40)]
-    play = _play(person, "N9", Source("127.0.0.1", f"lists.{host}"))
+    play = _machine(person, "N9")
     extra = [("List-Id", f"Club <club.{host}>"), ("Precedence", "list"), ("List-Unsubscribe", f"<mailto:leave@{host}>")]
     while t < stage.ended:
         letter = rng.choice(mail.foreign)
