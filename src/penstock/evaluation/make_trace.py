@@ -164,8 +164,10 @@ def _victim(stage: Stage, ordinary: list[Person], model: str, began: float, numb
     if model == "A7":
         return _script(stage, number, began)
     free = [person for person in ordinary if person.busy_until < began]
-    fewest = 25 if model in ("A5", "A6") else 8  # to have contacts to phish and threads to answer
-    settled = [person for person in free if sum(t < began for t, _ in person.letters) >= fewest]
+    history = {person.account: sum(t < began for t, _ in person.letters) for person in free}
+    settled = [person for person in free if history[person.account] >= 8]
+    if model in ("A5", "A6"):  # the busiest quarter has contacts to phish and threads to answer
+        settled = sorted(settled, key=lambda one: -history[one.account])[: max(1, len(settled) // 4)]
     if not settled:
         raise ValueError("there are too few accounts with a history for so many campaigns")
     return stage.rng.choice(settled)
