@@ -42,7 +42,7 @@ def forwards(stage: Stage, person: Person, mail: Mail, t: float) -> None:
     play = _machine(person, "N1", complaint_share=0.01)
     while t < stage.ended:
         letter = rng.choice(mail.abuse if rng.random() < 0.33 else mail.foreign)
-        sender = letter.sender if "@" in letter.sender else "somebody@else.example"
+        sender = letter.sender if "@" in letter.sender[1:] else "somebody@else.example"
         extra = [
             ("Received", f"from mail.{sender.rpartition('@')[2]} by mx.{host} for <{person.address}>; {formatdate(t)}"),
             ("Delivered-To", person.address),

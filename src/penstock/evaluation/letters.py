@@ -64,7 +64,7 @@ def read_letter(raw: bytes, origin: str) -> Letter | None:
         at,
         origin,
         name[:60],
-        sender.lower(),
+        sender.lower().encode("ascii", "ignore").decode(),
         _recipients(message),
         _decoded(message.get("Subject"))[:200],
         plain[:LONGEST_TEXT],
