@@ -7,7 +7,7 @@ from stage import Told, decide, message, write_trace
 
 from penstock.evaluation.accounts import evaluate, rate, report, spread
 from penstock.evaluation.replay import Replay, submission_of
-from penstock.evaluation.tables import comparison, table
+from penstock.evaluation.tables import comparison, curve_table, table
 from penstock.evaluation.trace import MessageSent, Trace
 from penstock.model import Account, Action, Standing
 
@@ -86,7 +86,7 @@ async def test_a_false_suspension_counts_once_and_the_operator_undoes_it(tmp_pat
     """One suspension of a good owner is one, with an operator's password change four hours later."""
     events = [message(100.0 + i, f"m{i}") for i in range(3)] + [message(90_000.0, "last")]
     judge = Told(
-        lambda s: decide(s, Action.REJECT, Standing.SUSPENDED) if s.received_at < 9e4 else decide(s, Action.ACCEPT)
+        lambda s: decide(s, Action.REJECT, Standing.SUSPENDED, 1.0) if s.received_at < 9e4 else decide(s, Action.ACCEPT)
     )
 
     found = await evaluate(Trace(write_trace(tmp_path, events)), judge)
@@ -148,6 +148,32 @@ async def test_reports_print(tmp_path: Path) -> None:
     assert "| A1 | 1 | 0% |" in table(found)
     assert "| N7 | 1 |" in table(found)
     assert "| stub | 1 (0%) |" in comparison([found])
+
+
+async def test_the_curve_shows_other_thresholds(tmp_path: Path) -> None:
+    """Scores of 5 and 9 leak one message at h = 8 and none at h = 4, where the owner's score of 4 is a false alarm."""
+    events = [message(50.0, "m0", account="sasl:b@x.example"), abuse(100.0, "m1"), abuse(101.0, "m2")]
+    scores = {50.0: 4.0, 100.0: 5.0, 101.0: 9.0}
+    judge = Told(lambda s: decide(s, Action.ACCEPT, nats=scores[s.received_at]))
+
+    found = await evaluate(Trace(write_trace(tmp_path, events)), judge)
+    points = {point.threshold_nats: point for point in found.curve}
+
+    assert (points[4.0].leaked_messages, points[8.0].leaked_messages) == ({"A1": 0}, {"A1": 1})
+    assert points[4.0].false_alarms_per_account_year > 0 == points[6.0].false_alarms_per_account_year
+    assert curve_table(found).count("\n") == 2 + len(found.curve)
+
+
+async def test_what_was_stopped_names_its_evidence(tmp_path: Path) -> None:
+    """The report says which evidence spoke against a campaign and against an owner."""
+    events = [abuse(100.0, "m1"), message(101.0, "m2", account="sasl:b@x.example")]
+    judge = Told(lambda s: decide(s, Action.HOLD, nats=2.0))
+
+    found = await evaluate(Trace(write_trace(tmp_path, events)), judge)
+
+    assert found.attacks["A1"].named == {"content": 1.0}
+    assert found.owners["ordinary"].named == {"content": 1.0}
+    assert "| ordinary | content 100% |" in table(found)
 
 
 def test_nothing_that_the_judge_sees_names_the_truth() -> None:

@@ -96,5 +96,5 @@ def test_the_corpus_has_two_halves_without_common_owners() -> None:
     assert len(report.windows) > 200
     assert len(report.abuse) > 500
     assert all(half_of(window.owner) == "report" for window in report.windows)
-    assert all(half_of(campaign_name(one.subject) or one.message_id) == "report" for one in report.abuse)
+    assert all(half_of(campaign_name(one.subject_line) or one.message_id) == "report" for one in report.abuse)
     assert min(len(window.letters) for window in report.windows) >= FEWEST_LETTERS

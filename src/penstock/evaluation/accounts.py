@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil, exp, lgamma, log
 from statistics import fmean, median
@@ -51,6 +51,8 @@ class AttackReport(Struct, frozen=True):
     """h/I; None where I is not positive, so that no bound exists."""
     leak_to_bound: float | None
     """Mean leak over the bound."""
+    named: dict[str, float]
+    """Share of stopped campaigns whose first stopped message named this evidence among its three strongest."""
 
 
 class Rate(Struct, frozen=True):
@@ -74,6 +76,18 @@ class OwnerReport(Struct, frozen=True):
     held_messages: int
     delayed_or_refused_per_10000: float
     """Messages that left more than fifteen minutes late, or never."""
+    named: dict[str, float]
+    """Share of these late messages that named this evidence among its three strongest."""
+
+
+class Point(Struct, frozen=True):
+    """One threshold of the curve of leak against false alarms (AMOC, Fawcett and Provost 1999)."""
+
+    threshold_nats: float
+    false_alarms_per_account_year: float
+    """Accounts and days on which an owner's score reached the threshold."""
+    leaked_messages: dict[str, float]
+    """By attack model: median of messages before the first whose score reached the threshold."""
 
 
 class AccountsReport(Struct, frozen=True):
@@ -93,6 +107,8 @@ class AccountsReport(Struct, frozen=True):
     """Legitimate messages stopped while an abuser held the account; neither leak nor false alarm."""
     false_suspension_reasons: tuple[tuple[str, str, str], ...]
     """(account, class, strongest evidence) of the first twenty."""
+    curve: tuple[Point, ...] = ()
+    """What other thresholds would have given on the same scores; empty for judges without a score."""
 
 
 async def evaluate(
@@ -128,7 +144,39 @@ def report(replayed: Replayed, name: str, *, threshold_nats: float = 0.0, burn_i
             (one.account, of_account.get(one.account, "ordinary"), ", ".join(one.reasons))
             for one in [one for one in replayed.suspensions if one.is_false and one.t >= counted_from][:20]
         ),
+        curve(
+            outcomes, sum(replayed.ended - max(counted_from, replayed.first_seen[one]) for one in of_account) / YEAR_S
+        ),
     )
+
+
+def curve(outcomes: Sequence[Outcome], account_years: float) -> tuple[Point, ...]:
+    """Leak against false alarms at thresholds of 2 to 24 nats, had no hold changed what came back."""
+    if not any(one.score for one in outcomes):
+        return ()
+    best: dict[tuple[str, int], float] = defaultdict(float)
+    campaigns: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in outcomes:
+        if one.truth == "abuse":
+            campaigns[one.model][one.campaign or one.account].append(one.score)
+        elif not one.is_incident:
+            key = one.account, int(one.t // INCIDENT_GAP_S)
+            best[key] = max(best[key], one.score)
+    return tuple(
+        Point(
+            float(h),
+            sum(score >= h for score in best.values()) / max(account_years, 1e-9),
+            {
+                model: median(_before(scores, h) for scores in campaigns[model].values())
+                for model in sorted(campaigns, key=_natural)
+            },
+        )
+        for h in range(2, 25, 2)
+    )
+
+
+def _before(scores: list[float], h: float) -> int:
+    return next((index for index, score in enumerate(scores) if score >= h), len(scores))
 
 
 def _classes(outcomes: Iterable[Outcome]) -> dict[str, str]:
@@ -172,7 +220,13 @@ def _attack(campaigns: list[list[Outcome]], suspended: set[str], h: float) -> At
         information,
         bound,
         mean_leak / bound if bound else None,
+        _named([stopped[0] for messages in campaigns if (stopped := [one for one in messages if one.left_at is None])]),
     )
+
+
+def _named(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    counted = Counter(name for one in outcomes for name in one.named)
+    return {name: count / len(outcomes) for name, count in counted.most_common(8)}
 
 
 def seconds_to_containment(messages: Sequence[Outcome]) -> float | None:
@@ -208,7 +262,7 @@ def _owners(
 
 def _owner(messages: list[Outcome], accounts: set[str], years: float, false: list[str]) -> OwnerReport:
     stopped = [one for one in messages if one.action in (Action.HOLD, Action.REJECT) and not one.was_suspended]
-    late = sum(1 for one in messages if one.left_at is None or one.left_at - one.t > DELAYED_S)
+    late = [one for one in messages if one.left_at is None or one.left_at - one.t > DELAYED_S]
     return OwnerReport(
         len(accounts),
         years,
@@ -216,7 +270,8 @@ def _owner(messages: list[Outcome], accounts: set[str], years: float, false: lis
         rate(sum(1 for account in false if account in accounts), years),
         rate(_incidents(stopped), years),
         len(stopped),
-        10_000 * late / max(1, len(messages)),
+        10_000 * len(late) / max(1, len(messages)),
+        _named(late),
     )
 
 

@@ -47,6 +47,8 @@ class Letter(Struct, frozen=True):
     message_id: str = ""
     is_list: bool = False
     """Whether it carries a List-Unsubscribe line."""
+    subject_line: str = ""
+    """As it stood in the raw message, for telling campaigns apart."""
 
 
 def read_letter(raw: bytes, origin: str) -> Letter | None:
@@ -72,6 +74,7 @@ def read_letter(raw: bytes, origin: str) -> Letter | None:
         attached,
         str(message.get("Message-ID", "")).strip()[:200],
         "list-unsubscribe" in message,
+        str(message.get("Subject", "")).partition("\n")[0],
     )
 
 

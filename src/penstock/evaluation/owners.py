@@ -158,7 +158,7 @@ def _mail(
             foreign += [] if found else owners[owner]
     campaigns: dict[str, Letter] = {}
     for letter in sorted(abuse, key=lambda one: (one.at, one.message_id)):
-        name = campaign_name(letter.subject) or letter.message_id
+        name = campaign_name(letter.subject_line) or letter.message_id
         if _wanted(name, half):
             campaigns.setdefault(name, letter)
     return Mail(

@@ -62,6 +62,10 @@ class Outcome(Struct, frozen=True):
     """Whether the account was in an abuser's hands at the time."""
     was_suspended: bool
     reason: str = ""
+    score: float = 0.0
+    """The statistic that was held against the thresholds, in nats."""
+    named: tuple[str, ...] = ()
+    """The strongest evidence for abuse by name, at most three, strongest first."""
 
 
 class Suspension(Struct, frozen=True):
@@ -200,8 +204,7 @@ class Replay:
             return
         self._suspended.add(account)
         is_false = account not in self._compromised
-        strongest = sorted(decision.evidence, key=lambda term: -term.nats)[:3]
-        self._suspensions.append(Suspension(now, account, is_false, tuple(term.name for term in strongest)))
+        self._suspensions.append(Suspension(now, account, is_false, strongest(decision)))
         if is_false:
             self._later(now + OPERATOR_AFTER_S, PasswordChanged(now + OPERATOR_AFTER_S, account))
 
@@ -242,7 +245,15 @@ def _outcome(pending: _Pending, first: Decision) -> Outcome:
         pending.is_incident,
         first.standing is Standing.SUSPENDED,
         first.reason,
+        first.score,
+        strongest(first),
     )
+
+
+def strongest(decision: Decision) -> tuple[str, ...]:
+    """Names of the strongest evidence for abuse, at most three, strongest first."""
+    ranked = sorted((term for term in decision.evidence if term.nats > 0), key=lambda term: -term.nats)
+    return tuple(term.name for term in ranked[:3])
 
 
 def submission_of(message: MessageSent, raw: bytes, now: float) -> Submission:

@@ -40,6 +40,10 @@ def table(report: AccountsReport) -> str:
             f"{_rate(owner.false_suspensions)} | {_rate(owner.false_holds)} | "
             f"{owner.delayed_or_refused_per_10000:.1f} |"
         )
+    lines += ["", "| class | evidence named by what was stopped |", "|---|---|"]
+    named = [(model, one.named) for model, one in report.attacks.items()]
+    named += [(kind, owner.named) for kind, owner in report.owners.items() if kind != "all"]
+    lines += [f"| {kind} | {_names(names)} |" for kind, names in named if names]
     for account, kind, reasons in report.false_suspension_reasons:
         lines.append(f"\nfalse suspension: {account} ({kind}): {reasons}")
     return "\n".join(lines) + "\n"
@@ -59,6 +63,20 @@ def comparison(reports: Sequence[AccountsReport]) -> str:
         cells.append(f"{everyone.delayed_or_refused_per_10000:.1f}" if everyone else "-")
         lines.append(f"| {report.judge} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def curve_table(report: AccountsReport) -> str:
+    """Leak and false alarms at other thresholds."""
+    models = list(report.attacks)
+    lines = ["| h | false alarms per account-year | " + " | ".join(models) + " |", "|---" * (len(models) + 2) + "|"]
+    for point in report.curve:
+        leaks = " | ".join(f"{point.leaked_messages[model]:g}" for model in models)
+        lines.append(f"| {point.threshold_nats:g} | {point.false_alarms_per_account_year:.3g} | {leaks} |")
+    return "\n".join(lines) + "\n"
+
+
+def _names(named: dict[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in named.items())
 
 
 def _leak(report: AccountsReport, model: str) -> str:
