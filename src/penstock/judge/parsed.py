@@ -49,7 +49,7 @@ class Attachment(Struct, frozen=True):
     """16 hex digits of xxh3_64 of the decoded bytes; empty where it was too large to decode."""
     is_inline: bool = False
     kind: str = ""
-    """`executable`, `archive`, `html`, `macro`, `image`, `document` …, by extension and first bytes; empty for others."""
+    """`executable`, `archive`, `html`, `macro`, `image`, `document`, by extension and first bytes; else empty."""
 
     @property
     def extension(self) -> str:
@@ -75,7 +75,7 @@ class Parsed(Struct, frozen=True):
     """Quoted replies and forwarded inline text."""
     signature: str = ""
     hidden_text: str = ""
-    """Text that a reader does not see: in HTML by style (display:none, zero size, colour of the ground, off screen …)."""
+    """Text that a reader does not see: by style (display:none, zero size, colour of the ground, off screen …)."""
     attached_text: str = ""
     """Text inside message/rfc822 parts."""
     links: tuple[Link, ...] = ()

@@ -1,0 +1,162 @@
+"""Links as a browser would open them: found in text, undisguised, with host and registrable domain."""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from urllib.parse import unquote
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+from penstock.judge.parsed import Link
+
+_URL = re.compile(
+    r"(?:https?|hxxps?|ftp)://[^\s<>\"'`{}|\\^]{1,2000}|(?<![\w@./-])www\.[^\s<>\"'`{}|\\^]{2,2000}", re.IGNORECASE
+)
+_BARE = re.compile(
+    r"(?<![\w@./:-])((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,4}"
+    r"(?:com|net|org|info|biz|ru|cn|top|xyz|site|online|shop|club|"
+    r"live|click|link|icu|work|store|io|co|me|tk|ml|ga|cf|gq|su|pw|cc|de|uk|eu|us|in|br|pl|fr|it|nl))(/[^\s<>\"']{0,500})?(?![\w@.-])",
+    re.IGNORECASE,
+)
+_TRAILING = ".,;:!?)]}>*_'\"»…"
+_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]{0,20}):", re.IGNORECASE)
+_AUTHORITY = re.compile(r"^[a-z][a-z0-9+.-]{0,20}:[/\\]{2,}([^/\\?#]*)", re.IGNORECASE)
+_IGNORED = re.compile(r"[\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u2060\ufeff]")
+_NUMERIC = re.compile(r"^(?:0x[0-9a-f]{1,8}|\d{1,11})(?:\.(?:0x[0-9a-f]{1,8}|\d{1,11})){0,3}$")
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}")
+_PHONE = re.compile(r"(?<![\w.])(\+?\(?\d[\d ().\-/]{6,22}\d)(?![\w])")
+_WALLETS = re.compile(
+    r"\b(bc1[02-9ac-hj-np-z]{25,80}|[13][1-9A-HJ-NP-Za-km-z]{25,34}|0x[0-9a-fA-F]{40}|T[1-9A-HJ-NP-Za-km-z]{33}"
+    r"|4[0-9AB][1-9A-HJ-NP-Za-km-z]{93})\b"
+)
+_NOT_WEB = frozenset(
+    (
+        "mailto",
+        "tel",
+        "cid",
+        "data",
+        "javascript",
+        "sms",
+        "callto",
+        "about",
+        "file",
+        "mid",
+        "news",
+        "x-apple-data-detectors",
+    )
+)
+MAX_FOUND = 50
+
+
+def links_in_text(text: str, most: int, *, is_quoted: bool = False, where: str = "text") -> list[Link]:
+    """Links in plain text: with a scheme, with www., or a bare host under a common top-level domain."""
+    found: list[Link] = []
+    for match in _URL.finditer(text):
+        if len(found) >= most:
+            return found
+        url = match[0].rstrip(_TRAILING)
+        found.append(make_link(url, where=where, is_quoted=is_quoted))
+    for match in _BARE.finditer(text):
+        if len(found) >= most:
+            break
+        found.append(make_link("http://" + match[0].rstrip(_TRAILING), where=where, is_quoted=is_quoted))
+    return found
+
+
+def make_link(url: str, *, label: str = "", where: str = "text", is_quoted: bool = False) -> Link:
+    """A link from an address as written; never raises."""
+    cleaned = _IGNORED.sub("", url)[:2000]
+    scheme = _SCHEME.match(cleaned)
+    if scheme is not None and scheme[1].lower() in _NOT_WEB:
+        return Link(cleaned[:500], "", "", label[:200], where, is_quoted)
+    if cleaned[:4].lower() == "hxxp":
+        cleaned = "http" + cleaned[4:]
+    if cleaned.startswith("//"):
+        cleaned = "http:" + cleaned
+    elif scheme is None or "." in scheme[1]:
+        cleaned = "http://" + cleaned  # no scheme, or `host.example:8080/…`
+    authority = _AUTHORITY.match(cleaned)
+    host = host_of(authority[1]) if authority else ""
+    return Link(cleaned, host, domain_of(host) if host else "", label[:200], where, is_quoted)
+
+
+@lru_cache(maxsize=8192)
+def host_of(authority: str) -> str:
+    """The host of a URL's authority as a browser reads it: no user, no port, IDNA as Unicode, numbers as IPv4."""
+    host = authority.rpartition("@")[2]
+    if host.startswith("["):
+        return host.partition("]")[0].lstrip("[").lower()
+    host = unquote(host.partition(":")[0]).strip(".").lower().replace("。", ".").replace("．", ".")
+    if _NUMERIC.match(host):
+        return _as_address(host)
+    if "xn--" in host:
+        try:
+            return idna.decode(host)
+        except (idna.IDNAError, UnicodeError):
+            return host
+    return host[:253]
+
+
+@lru_cache(maxsize=8192)
+def domain_of(host: str) -> str:
+    """The registrable domain by the public suffix list; the host itself where there is none, as for addresses."""
+    if not host or host[-1].isdigit() or ":" in host:
+        return host
+    return str(_suffixes().privatesuffix(host) or host)
+
+
+def addresses_in(text: str) -> list[str]:
+    """E-mail addresses, lower case, at most fifty, without doubles."""
+    return list(dict.fromkeys(found.lower() for found in _take(_ADDRESS, text)))
+
+
+def phones_in(text: str) -> list[str]:
+    """Telephone numbers as digits with their leading +, 8 to 15 digits, at most fifty, without doubles."""
+    numbers = []
+    for found in _take(_PHONE, text):
+        digits = re.sub(r"\D", "", found)
+        if 8 <= len(digits) <= 15 and len(set(digits)) > 2:
+            numbers.append(("+" if found.startswith(("+", "(+")) else "") + digits)
+    return list(dict.fromkeys(numbers))
+
+
+def wallets_in(text: str) -> list[str]:
+    """Addresses of crypto wallets by their shape (Bitcoin, Ethereum, Tron, Monero), at most fifty, without doubles."""
+    return list(dict.fromkeys(found for found in _take(_WALLETS, text) if not found.isalpha()))
+
+
+def _take(pattern: re.Pattern[str], text: str) -> list[str]:
+    found: list[str] = []
+    for match in pattern.finditer(text):
+        found.append(match[1] if match.re.groups else match[0])
+        if len(found) >= MAX_FOUND:
+            break
+    return found
+
+
+def _number(text: str) -> int:
+    if text.startswith("0x"):
+        return int(text, 16)
+    return int(text, 8) if text.startswith("0") and len(text) > 1 else int(text)
+
+
+def _as_address(host: str) -> str:
+    """One to four numbers, decimal, hexadecimal or octal, as a dotted IPv4 address (WHATWG URL, IPv4 parser)."""
+    try:
+        numbers = [_number(part) for part in host.split(".")]
+    except ValueError:
+        return host
+    last = numbers.pop()
+    if any(number > 255 for number in numbers) or last >= 256 ** (4 - len(numbers)):
+        return host
+    value = last
+    for place, number in enumerate(numbers):
+        value += number << (8 * (3 - place))
+    return ".".join(str(value >> shift & 255) for shift in (24, 16, 8, 0))
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
