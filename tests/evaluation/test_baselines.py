@@ -20,6 +20,7 @@ from penstock.evaluation.baselines import (
     Surge,
     Window,
     evaluate_baselines,
+    read_scores,
     rules,
 )
 from penstock.evaluation.replay import Replay, Replayed, account_of, submission_of
@@ -170,3 +171,18 @@ def test_a_score_is_remembered_by_message() -> None:
     first = submission_of(sent, b"\r\n", 1.0)
 
     assert [score(first), score(first)] == [1.0, 1.0]
+
+
+async def test_scores_of_another_filter_are_read(tmp_path: Path) -> None:
+    """A file of scores makes one more line; a wrong line is named."""
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text('{"id": "m1", "score": 7.5}\n')
+    trace = Trace(write_trace(tmp_path, [message(1.0, "m1"), message(2.0, "m2")]))
+
+    reports = await evaluate_baselines(trace, good, rspamd=read_scores(scores))
+
+    assert reports[-1].judge == "rspamd's score alone"
+    assert reports[-1].owners["all"].held_messages == 1
+    scores.write_text('{"id": "m1"}\n')
+    with pytest.raises(ValueError, match=r"scores\.jsonl:1"):
+        read_scores(scores)

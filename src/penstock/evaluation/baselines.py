@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable
 from math import exp, log, sqrt
+from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from penstock.evaluation.accounts import AccountsReport, evaluate
@@ -251,12 +253,38 @@ def rules(score: Score, *, spam_at: float = SPAM_AT) -> tuple[Rule, ...]:
     )
 
 
+def read_scores(file: Path) -> Score:
+    """Scores that another filter gave: JSON lines of `{"id": "m1", "score": 7.2}`, by the message's name in the trace.
+
+    A message without a line scores zero. Raises ValueError with the line that is wrong.
+    """
+    decoder = msgspec.json.Decoder(_Scored)
+    known: dict[str, float] = {}
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        try:
+            one = decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{file}:{number}: {error}") from error
+        known[one.id] = one.score
+    return lambda submission: known.get(submission.queue_id, 0.0)
+
+
+class _Scored(Struct):
+    id: str
+    score: float
+
+
 async def evaluate_baselines(
-    trace: Trace, score: Score, *, spam_at: float = SPAM_AT, burn_in_days: float = 0.0
+    trace: Trace,
+    score: Score,
+    *,
+    spam_at: float = SPAM_AT,
+    rspamd: Score | None = None,
+    rspamd_at: float = 6.0,
+    burn_in_days: float = 0.0,
 ) -> list[AccountsReport]:
-    """Replay the trace through every baseline. Raises TraceError."""
-    remembered = Remembered(score)
-    return [
-        await evaluate(trace, Locking(rule), name=rule.name, burn_in_days=burn_in_days)
-        for rule in rules(remembered, spam_at=spam_at)
-    ]
+    """Replay the trace through every baseline; `rspamd_at` is its usual add-header threshold. Raises TraceError."""
+    wanted = rules(Remembered(score), spam_at=spam_at)
+    if rspamd is not None:
+        wanted += (ContentAlone("rspamd's score alone", rspamd, rspamd_at),)
+    return [await evaluate(trace, Locking(rule), name=rule.name, burn_in_days=burn_in_days) for rule in wanted]
