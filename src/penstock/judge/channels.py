@@ -1,0 +1,113 @@
+"""The evidence channels: each weighs one thing seen against the account's own past, in nats.
+
+Every channel is the logarithm of an e-value: a number whose mean is at most one while the account is its owner's
+(detection-science §3; Shin, Ramdas and Rinaldo, "E-detectors", 2022). A likelihood ratio is one where its denominator
+is the owner's law; a p-value becomes one by the calibrator 1/(2 sqrt p). Clipping from above keeps that; a floor is
+made by mixing with 1 (`softened`), never by clipping from below.
+"""
+
+from __future__ import annotations
+
+from math import atan, cos, exp, lgamma, log, log1p, sin, sqrt
+
+from penstock.judge.history import Fading, Moments
+
+CONTENT_MOST, CONTENT_LEAST = 4.0, -2.0
+RECIPIENTS_MOST = 3.0
+BOUNCE_MOST = 4.0
+LOGIN_MOST = 4.0
+NEW_THING_MOST = 2.0
+COMPLAINT = 3.0
+TRAP = 5.0
+
+
+def softened(nats: float, share: float) -> float:
+    """ln(1 - share + share e^nats): the evidence where only a share of what comes is abuse; never below ln(1-share)."""
+    if nats > 30.0:
+        return nats + log(share)
+    return log(1.0 - share + share * exp(nats))
+
+
+def mean_of(terms: list[float]) -> float:
+    """The logarithm of the mean of e-values, for channels that depend on each other."""
+    if not terms:
+        return 0.0
+    top = max(terms)
+    return top + log(sum(exp(one - top) for one in terms) / len(terms))
+
+
+def content(log_odds: float, own: Fading) -> tuple[float, float]:
+    """Content's calibrated log-odds, clipped, less what the owner's own mail comes to; (nats, usual).
+
+    `own.yes / own.no` is the mean of e^clipped over the owner's trusted mail, shrunk towards 1 by ten messages: who
+    writes like an advertisement every day is measured against that, so the e-value's mean stays 1 for this account.
+    """
+    clipped = max(CONTENT_LEAST, min(CONTENT_MOST, log_odds))
+    usual = log((10.0 + own.yes) / (10.0 + own.no))
+    usual = max(-0.7, usual)
+    return min(CONTENT_MOST, clipped - usual), usual
+
+
+def novelty(new: int, known: int, own: Fading) -> tuple[float, float]:
+    """First-time recipients against the account's own share of them: a beta-binomial ratio, charged per recipient.
+
+    Returns (nats, expected share). The prior is one first-time recipient in three, worth six recipients.
+    """
+    a, b = 2.0 + own.yes, 4.0 + own.no
+    here = _beta_binomial(new, known, a, b)
+    abuse = _beta_binomial(new, known, 9.0, 1.0)
+    return min(RECIPIENTS_MOST, softened(abuse - here, 0.7)), a / (a + b)
+
+
+def _beta_binomial(yes: int, no: int, a: float, b: float) -> float:
+    return lgamma(a + yes) + lgamma(b + no) - lgamma(a + b + yes + no) - lgamma(a) - lgamma(b) + lgamma(a + b)
+
+
+def velocity(before: float, after: float, own: Moments) -> tuple[float, float]:
+    """Recipients within the clock hour against the account's own active hours; (nats, usual recipients).
+
+    The hour's e-value is 1/(2 sqrt p), p the chance of so many by a heavy-tailed law (Student's t with four degrees of
+    freedom on ln(1+n), the class's spread mixed in for five hours). Each message gets the hour's growth, so that
+    the hour's sum is what its last message says.
+    """
+    weight = own.weight + 5.0
+    mean = (own.mean * own.weight + 1.1 * 5.0) / weight
+    spread = sqrt((own.squares + 5.0 * 1.0 + own.weight * 5.0 / weight * 0.2 * (own.mean - 1.1) ** 2) / weight)
+    spread *= sqrt(1.0 + 1.0 / weight)
+    usual = exp(mean) - 1.0
+    grown = _calibrated(after, mean, spread) - (_calibrated(before, mean, spread) if before else 0.0)
+    return min(RECIPIENTS_MOST, grown), usual
+
+
+def _calibrated(count: float, mean: float, spread: float) -> float:
+    p = tail((log1p(count) - mean) / spread)
+    return -log(2.0 * sqrt(p))
+
+
+def tail(t: float) -> float:
+    """The upper tail of Student's t with four degrees of freedom, in closed form."""
+    if t > 50.0:
+        return 6.0 / t**4 * (1.0 - 20.0 / (3.0 * t * t))
+    angle = atan(t / 2.0)
+    return max(1e-12, 0.5 - 0.5 * sin(angle) * (1.0 + cos(angle) ** 2 / 2.0))
+
+
+def bounce(is_bounce: bool, own: Fading) -> tuple[float, float]:
+    """One first-time recipient's answer against the account's own share of unknown users; (nats, expected share).
+
+    Address lists of abusers have 35 % unknown users; an owner's share is taken between 0.7 % and 10 %.
+    """
+    usual = (own.yes + 0.7) / (own.yes + own.no + 100.0)
+    usual = min(0.10, max(0.007, usual))
+    plain = log(0.35 / usual) if is_bounce else log(0.65 / (1.0 - usual))
+    return min(BOUNCE_MOST, softened(plain, 0.5)), usual
+
+
+def new_thing(is_new: bool, own: Fading, *, abuse: float, prior: float, most: float = NEW_THING_MOST) -> float:
+    """Something of a sort that the account did or did not show before, against how often it shows new ones.
+
+    `abuse` is the chance that an abuser's is new, `prior` what an account without a past is granted (four times).
+    """
+    usual = (own.yes + 4.0 * prior) / (own.yes + own.no + 4.0)
+    plain = log(abuse / usual) if is_new else log((1.0 - abuse) / (1.0 - usual))
+    return min(most, softened(plain, 0.7))

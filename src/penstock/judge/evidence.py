@@ -1,0 +1,179 @@
+"""One message's terms: every channel asked once, against what the account's and the source's records say."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from penstock.judge import channels
+from penstock.judge.campaigns import CampaignView
+from penstock.judge.history import AccountState, SourceState
+from penstock.model import Evidence, Kind, Verdict
+
+MANY_TENANTS = 3
+"""From so many unrelated customers on, a shared fingerprint says something about each account."""
+
+
+class Message(Struct, frozen=True):
+    """What reputation is told of one message."""
+
+    now: float
+    account: str
+    tenant: str
+    source: str
+    client: str
+    mail_from: str
+    recipients: tuple[str, ...]
+    """Lower case, without doubles."""
+    verdict: Verdict
+    digest: int
+    """Tells a message from others, and is the same where an MTA tries again."""
+    texts: tuple[int, ...] = ()
+    """Tags of the text's fingerprints; copies and near copies of one text count as content once."""
+    links: tuple[str, ...] = ()
+    """Registrable domains of links in new text."""
+    parts: tuple[str, ...] = ()
+    """Kinds of attachments."""
+    is_identified: bool = True
+    has_login: bool = False
+    """Whether credentials vouch for the account, so that they may have been stolen."""
+
+
+class Terms(Struct, frozen=True):
+    """The evidence of one message, and its sums by group."""
+
+    evidence: tuple[Evidence, ...]
+    groups: dict[str, float]
+    new_recipients: int
+    usual: float = 0.0
+    """What content evidence of the owner's own mail comes to."""
+
+    @property
+    def total(self) -> float:
+        """All groups together."""
+        return sum(self.groups.values())
+
+
+def is_machine(message: Message, account: AccountState) -> bool:
+    """Whether the mail server itself sends this: automatic mail and forwards that no login stands behind.
+
+    Headers are not believed. No credentials are involved; the reverse-path is null, or the one recipient is where
+    this account's mail always goes.
+    """
+    if message.has_login or len(message.recipients) != 1:
+        return False
+    if message.verdict.kind is Kind.AUTOMATIC:
+        return not message.mail_from
+    is_first = account.messages == 0
+    return message.verdict.kind is Kind.FORWARDED and (is_first or account.known.has(message.recipients[0]))
+
+
+def weigh(
+    message: Message, account: AccountState, source: SourceState, campaigns: tuple[CampaignView, ...], *, machine: bool
+) -> Terms:
+    """Every channel's evidence for one message that is no retry."""
+    found: list[Evidence] = []
+    groups: dict[str, float] = {}
+    usual = _content(message, account, source, found, groups)
+    new = _new_recipients(message, account)
+    if not machine:
+        _links(message, account, found, groups)
+        _recipients(message, account, new, found, groups)
+        _login(message, account, source, found, groups)
+        _campaigns(campaigns, found, groups)
+    return Terms(tuple(sorted(found, key=lambda one: -abs(one.nats))), groups, new, usual)
+
+
+def repeated(message: Message, account: AccountState) -> Terms:
+    """An MTA's second try is no new evidence; whom it goes to still counts for probation."""
+    return Terms((), {}, _new_recipients(message, account), channels.content(0.0, account.content)[1])
+
+
+def _new_recipients(message: Message, account: AccountState) -> int:
+    return sum(not account.known.has(one) for one in message.recipients)
+
+
+def _content(
+    message: Message, account: AccountState, source: SourceState, found: list[Evidence], groups: dict[str, float]
+) -> float:
+    nats, usual = channels.content(message.verdict.log_odds, account.content)
+    if any(one in source.stream.texts for one in message.texts):
+        found.append(Evidence("content-repeated", 0.0, "a text counted before", "", "content"))
+        return usual
+    seen = ", ".join(one.name for one in message.verdict.evidence[:3] if one.nats > 0) or "nothing of note"
+    found.append(
+        Evidence("content", round(nats, 3), f"{message.verdict.log_odds:+.1f}: {seen}", f"{usual:+.1f}", "content")
+    )
+    groups["content"] = nats
+    return usual
+
+
+def _links(message: Message, account: AccountState, found: list[Evidence], groups: dict[str, float]) -> None:
+    total = 0.0
+    if message.links:
+        new = [one for one in message.links if not account.places.has(one)]
+        nats = channels.new_thing(bool(new), account.links, abuse=0.95, prior=0.5)
+        found.append(Evidence("new-link", round(nats, 3), ", ".join((new or message.links)[:3]), "", "links"))
+        total += nats
+    if message.parts:
+        strange = [one for one in message.parts if not account.places.has("." + one)]
+        nats = channels.new_thing(bool(strange), account.parts, abuse=0.9, prior=0.4)
+        seen = ", ".join((strange or message.parts)[:3])
+        found.append(Evidence("new-attachment-type", round(nats, 3), seen, "", "links"))
+        total += nats
+    if total:
+        groups["links"] = min(channels.NEW_THING_MOST, total)
+
+
+def _recipients(
+    message: Message, account: AccountState, new: int, found: list[Evidence], groups: dict[str, float]
+) -> None:
+    count = len(message.recipients)
+    fresh, share = channels.novelty(new, count - new, account.novelty)
+    before = account.hour_recipients if account.hour == int(message.now // 3600) else 0.0
+    fast, usual = channels.velocity(before, before + count, account.hours)
+    both = channels.mean_of([fresh, fast])
+    # The two depend on each other, so the group is the mean of their e-values; each shows the share it has in it.
+    whole = fresh + fast
+    parts = (
+        (fresh / whole * both, fast / whole * both) if whole > 0.01 and min(fresh, fast) > 0 else (both / 2, both / 2)
+    )
+    found.append(
+        Evidence(
+            "new-recipients",
+            round(parts[0], 3),
+            f"{new} of {count} never mailed before",
+            f"{share * count:.1f} of {count}",
+            "recipients",
+        )
+    )
+    found.append(
+        Evidence(
+            "recipients-per-hour", round(parts[1], 3), f"{before + count:.0f} this hour", f"{usual:.1f}", "recipients"
+        )
+    )
+    groups["recipients"] = both
+
+
+def _login(
+    message: Message, account: AccountState, source: SourceState, found: list[Evidence], groups: dict[str, float]
+) -> None:
+    if source.stream.messages or source.good or source.stream.first_at or not message.source:
+        return
+    nats = min(
+        channels.LOGIN_MOST, channels.new_thing(True, account.sources, abuse=0.95, prior=0.5, most=channels.LOGIN_MOST)
+    )
+    share = (account.sources.yes + 2.0) / (account.sources.yes + account.sources.no + 4.0)
+    found.append(Evidence("new-source", round(nats, 3), message.source, f"{share:.0%} of sessions", "login"))
+    groups["login"] = nats
+
+
+def _campaigns(campaigns: tuple[CampaignView, ...], found: list[Evidence], groups: dict[str, float]) -> None:
+    shared = [one for one in campaigns if one.tenants >= MANY_TENANTS and not one.is_common]
+    if not shared:
+        return
+    worst = max(shared, key=lambda one: one.nats)
+    nats = min(4.0, worst.nats / 3.0)
+    if nats > 0.1:
+        seen = f"{worst.fingerprint} from {worst.accounts} accounts of {worst.tenants} customers"
+        found.append(Evidence("campaign", round(nats, 3), seen, "1 account", "campaign"))
+        groups["campaign"] = nats

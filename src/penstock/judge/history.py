@@ -1,0 +1,243 @@
+"""What is remembered of accounts, their sources and campaigns: small records, their bytes, and how they fade.
+
+An account's record holds its own past as numbers: decayed counts, a distribution of recipients per active hour, and
+two generations of a Bloom filter for whom it writes to. It stays below two kilobytes however much is sent. Only mail
+that left while nothing spoke against the account is learnt, so that an abuser cannot teach the record.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import msgspec
+from msgspec import Struct
+from xxhash import xxh3_64_intdigest
+
+_BLOOM_BYTES = 576
+_PLACES_BYTES = 64
+_BLOOM_PROBES = 3
+_LN2 = 0.6931471805599453
+
+
+class Known(Struct, array_like=True):
+    """A set that forgets: what was not seen during the last one or two generations is unknown again."""
+
+    now: bytes = b""
+    before: bytes = b""
+    count: int = 0
+    size: int = _BLOOM_BYTES
+    """Bytes of one generation; it takes 0.8 texts a byte, and then a stranger passes for known once in sixty times."""
+
+    def has(self, text: str) -> bool:
+        """Whether the text was added lately (wrongly so at most in one of fifty cases)."""
+        places = _places(text, self.size * 8)
+        return _is_set(self.now, places) or _is_set(self.before, places)
+
+    def add(self, text: str) -> None:
+        """Remember a text."""
+        places = _places(text, self.size * 8)
+        if _is_set(self.now, places):
+            return
+        if self.count >= self.size * 4 // 5:
+            self.before, self.now, self.count = self.now, b"", 0
+        bits = bytearray(self.now or bytes(self.size))
+        for place in places:
+            bits[place >> 3] |= 1 << (place & 7)
+        self.now = bytes(bits)
+        self.count += 1
+
+
+def _places(text: str, bits: int) -> tuple[int, ...]:
+    number = xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+    return tuple((number >> 20 * probe & 0xFFFFF) % bits for probe in range(_BLOOM_PROBES))
+
+
+def _is_set(bits: bytes, places: tuple[int, ...]) -> bool:
+    return bool(bits) and all(bits[place >> 3] >> (place & 7) & 1 for place in places)
+
+
+class Fading(Struct, array_like=True):
+    """A weighted count of yes and no, of which what is old counts less."""
+
+    yes: float = 0.0
+    no: float = 0.0
+
+    def add(self, yes: float, no: float, keep: float) -> None:
+        """Count; everything before weighs `keep` of what it did."""
+        self.yes, self.no = self.yes * keep + yes, self.no * keep + no
+
+
+class Moments(Struct, array_like=True):
+    """Weight, mean and sum of squared deviations of a number, fading."""
+
+    weight: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float, keep: float) -> None:
+        """Take a value in (West 1979, with forgetting)."""
+        self.weight, self.squares = self.weight * keep + 1.0, self.squares * keep
+        step = value - self.mean
+        self.mean += step / self.weight
+        self.squares += step * (value - self.mean)
+
+
+class Stream(Struct, array_like=True):
+    """The sequential test of one stream of messages: its statistic, and which evidence it is made of."""
+
+    nats: float = 0.0
+    """The CUSUM W of Page (1954), never below zero."""
+    groups: dict[str, float] = {}
+    """Evidence since the statistic last was zero, by group."""
+    messages: int = 0
+    first_at: float = 0.0
+    seen_at: float = 0.0
+    texts: list[int] = []
+    """Digests of the last texts, each of which counts as content once."""
+
+    def add(self, terms: dict[str, float], most: float) -> None:
+        """One step of the test with the evidence of one message or event, by group."""
+        for group, nats in terms.items():
+            self.groups[group] = max(-most, min(most, self.groups.get(group, 0.0) + nats))
+        self.nats = min(most, self.nats + sum(terms.values()))
+        if self.nats <= 0.0:
+            self.nats, self.groups = 0.0, {}
+
+
+class Slow(Struct, array_like=True):
+    """The slow start of an account whose recipients alone are odd: so many in five minutes, then four times as many."""
+
+    began: float = 0.0
+    used: int = 0
+    room: int = 0
+
+
+class AccountState(Struct, array_like=True):
+    """Everything that is remembered of one account."""
+
+    first_at: float = 0.0
+    seen_at: float = 0.0
+    standing: str = "new"
+    since: float = 0.0
+    reason: str = ""
+    by_hand: bool = False
+    """Whether a person set the standing."""
+    messages: int = 0
+    recipients: int = 0
+    learnt: int = 0
+    """Messages that its past is learnt from."""
+    stream: Stream = msgspec.field(default_factory=Stream)
+    worst_at: float = 0.0
+    """When the statistic last was above the watch line."""
+    known: Known = msgspec.field(default_factory=Known)
+    novelty: Fading = msgspec.field(default_factory=Fading)
+    hours: Moments = msgspec.field(default_factory=Moments)
+    """ln(1 + recipients) of hours in which anything was sent."""
+    hour: int = 0
+    hour_recipients: float = 0.0
+    content: Fading = msgspec.field(default_factory=Fading)
+    """Sum of e^evidence, and its weight: the mean of the content e-value over the owner's own mail."""
+    links: Fading = msgspec.field(default_factory=Fading)
+    parts: Fading = msgspec.field(default_factory=Fading)
+    places: Known = msgspec.field(default_factory=lambda: Known(size=_PLACES_BYTES))
+    """Link domains and attachment types sent before."""
+    sources: Fading = msgspec.field(default_factory=Fading)
+    bounces: Fading = msgspec.field(default_factory=Fading)
+    day: int = 0
+    day_new: int = 0
+    """First-time recipients today, for the probation of new accounts."""
+    slow: Slow = msgspec.field(default_factory=Slow)
+    bulk_days: int = 0
+    bulk_day: int = 0
+    last: list[int] = []
+    """Digests of the last messages, so that an MTA's retry is no new evidence."""
+    complaints: Fading = msgspec.field(default_factory=Fading)
+    traps: int = 0
+    reset_at: float = 0.0
+    """When its credentials last changed or a person cleared it; evidence of sources from before is void."""
+
+
+class SourceState(Struct, array_like=True):
+    """What is remembered of one source of one account."""
+
+    stream: Stream = msgspec.field(default_factory=Stream)
+    client: str = ""
+    good: int = 0
+    """Messages that left from here while nothing spoke against them."""
+    good_at: float = 0.0
+
+
+class CampaignState(Struct, array_like=True):
+    """What is remembered of one fingerprint over all accounts."""
+
+    first_at: float = 0.0
+    seen_at: float = 0.0
+    accounts: list[int] = []
+    """Tags of distinct accounts, at most 64."""
+    tenants: list[int] = []
+    sources: list[int] = []
+    recipients: int = 0
+    nats: float = 0.0
+    good_tenants: list[int] = []
+    """Tenants from whose trusted accounts it came with harmless content: what many good people share is no campaign."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_account = msgspec.msgpack.Decoder(AccountState)
+_source = msgspec.msgpack.Decoder(SourceState)
+_campaign = msgspec.msgpack.Decoder(CampaignState)
+
+
+def encode(state: AccountState | SourceState | CampaignState) -> bytes:
+    """A record's bytes."""
+    return _encoder.encode(state)
+
+
+def read_account(data: bytes | None, now: float) -> AccountState:
+    """An account's record; what is unknown or cannot be read starts anew."""
+    try:
+        return _account.decode(data) if data else AccountState(first_at=now, since=now)
+    except msgspec.MsgspecError:
+        return AccountState(first_at=now, since=now)
+
+
+def read_source(data: bytes | None) -> SourceState:
+    """A source's record; what is unknown or cannot be read starts anew."""
+    try:
+        return _source.decode(data) if data else SourceState()
+    except msgspec.MsgspecError:
+        return SourceState()
+
+
+def read_campaign(data: bytes | None, now: float) -> CampaignState:
+    """A campaign's record; what is unknown or cannot be read starts anew."""
+    try:
+        return _campaign.decode(data) if data else CampaignState(first_at=now)
+    except msgspec.MsgspecError:
+        return CampaignState(first_at=now)
+
+
+def tag(text: str) -> int:
+    """Thirty-two bits for a name, to tell names apart in small numbers."""
+    return xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) & 0xFFFFFFFF
+
+
+def remember(tags: list[int], text: str, most: int) -> bool:
+    """Add a name's tag where it is new; whether it was. The oldest goes where there are too many."""
+    one = tag(text)
+    if one in tags:
+        return False
+    tags.append(one)
+    if len(tags) > most:
+        del tags[0]
+    return True
+
+
+def keep_over(seconds: float, half_life_s: float) -> float:
+    """What share of a weight is left after some time."""
+    return exp(-_LN2 * max(0.0, seconds) / half_life_s)
+
+
+def log1p_exp(value: float) -> float:
+    """ln(1 + e^value) without overflow."""
+    return value + log(1.0 + exp(-value)) if value > 0 else log(1.0 + exp(value))
