@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from penstock.model import Admission, Decision, Delivered, Opening, Submission
+from msgspec import Struct
+
+from penstock.judge import limits, reputation
+from penstock.judge.campaigns import CampaignView, observe_campaign
+from penstock.judge.decision import accept_own, decide, refusal_at_mail, unjudged
+from penstock.judge.hearing import Content, Heard, hear, kind_for_limits
+from penstock.judge.limits import Counted, Override
+from penstock.judge.pools import choose_pool
+from penstock.judge.reputation import CAMPAIGN_KEEP_S, KEEP_S, SOURCE_KEEP_S, Assessment
+from penstock.judge.rows import account_row, decision_row, held_row, limit_notices, moved_notices, moved_rows
+from penstock.judge.rules import Rules
+from penstock.model import (
+    AccountRow,
+    Action,
+    Admission,
+    Audit,
+    Decision,
+    DecisionRow,
+    Delivered,
+    Envelope,
+    Event,
+    Kind,
+    Mode,
+    Opening,
+    OutboxItem,
+    Standing,
+    Submission,
+)
+from penstock.store.ports import HeldMessage, Records, Store, Turn, Write
+
+_LARGE_BYTES = 256 * 1024
+"""Messages beyond are read in a thread, so that none of the others waits."""
+_LIMITS_KEEP_S = 400 * 86400.0
+_TENANT_KEEP_S = 2 * 86400.0
 
 
 class Gate(Protocol):
@@ -18,3 +53,313 @@ class Gate(Protocol):
 
     async def delivered(self, delivered: Delivered) -> None:
         """Take note of what the next hop answered for a decision."""
+
+
+class Watcher(Protocol):
+    """Who is told of what happens: counters and the log."""
+
+    def decided(self, row: DecisionRow, judged_s: float) -> None:
+        """One decision, and the CPU-and-wait seconds that it took."""
+
+    def failed(self, where: str, trouble: BaseException) -> None:
+        """Penstock could not do its work; `on_failure` decided."""
+
+
+class _Outcome(Struct):
+    """What the turns of one message came to; each run of a step overwrites it."""
+
+    views: dict[str, CampaignView] = {}
+    tenant: Counted | None = None
+    counted: Counted | None = None
+    assessment: Assessment | None = None
+    decision: Decision | None = None
+
+
+class Pipeline:
+    """Three entries for mail and what comes back, and three for the operator."""
+
+    def __init__(
+        self, store: Store, content: Content, rules: Rules, watcher: Watcher, *, clock: Callable[[], float]
+    ) -> None:
+        """`clock` measures how long judging takes; times of the mail itself come with it."""
+        self._store = store
+        self._content = content
+        self._rules = rules
+        self._watcher = watcher
+        self._clock = clock
+
+    # Mail.
+
+    async def admit(self, opening: Opening) -> Admission:
+        """Answer at MAIL or RCPT. Never raises."""
+        try:
+            async with asyncio.timeout(self._rules.patience_s):
+                return await self._admit(opening)
+        except Exception as trouble:
+            self._watcher.failed("admit", trouble)
+            return Admission()
+
+    async def _admit(self, opening: Opening) -> Admission:
+        rules, connection = self._rules, opening.connection
+        if not connection.login and connection.is_trusted_peer:
+            return Admission()  # whose mail it is stands in its headers
+        envelope = Envelope(opening.mail_from, ())
+        account = rules.identity.attribute(connection, envelope, ()).account
+        state = (await self._store.read((f"a:{account}",)))[f"a:{account}"]
+        standing = reputation.admit(state, opening.now, rules.policy, str(account))
+        pool = choose_pool(standing, Kind.NORMAL, rules.pools) if rules.mode is Mode.ENFORCE else ""
+        if opening.rcpt_to and rules.is_own(opening.rcpt_to):
+            return Admission(None, pool)
+        if rules.own_addresses and not opening.rcpt_to:
+            return Admission(None, pool)  # mail to the provider's own addresses must pass, and none is named yet
+        return Admission(refusal_at_mail(rules, standing), pool)
+
+    async def judge(self, submission: Submission) -> Decision:
+        """Judge a whole message. Never raises."""
+        began = self._clock()
+        try:
+            async with asyncio.timeout(self._rules.patience_s):
+                heard = await self._hear(submission)
+                decision = await self._judge(heard)
+        except Exception as trouble:
+            self._watcher.failed("judge", trouble)
+            decision = unjudged(self._rules, submission)
+            self._watcher.decided(decision_row(decision, submission, None), self._clock() - began)
+            return decision
+        self._watcher.decided(decision_row(decision, submission, heard), self._clock() - began)
+        return decision
+
+    async def _hear(self, submission: Submission) -> Heard:
+        if len(submission.raw) > _LARGE_BYTES:
+            return await asyncio.to_thread(hear, submission, self._content, self._rules)
+        return hear(submission, self._content, self._rules)
+
+    async def _judge(self, heard: Heard) -> Decision:
+        """One atomic read-judge-write: campaigns, tenant, account, then the decision and its rows."""
+        rules, outcome = self._rules, _Outcome({})
+        recipients = heard.message.recipients
+        if recipients and all(map(rules.is_own, recipients)):
+            return await self._pass_own(heard)
+        turns = [*self._campaign_turns(heard, outcome), *self._tenant_turns(heard, outcome)]
+        turns.append(self._account_turn(heard, outcome))
+        turns += self._tenant_undo(heard, outcome)
+
+        def records() -> Records:
+            assert outcome.assessment is not None
+            hit = next((one.hit for one in (outcome.tenant, outcome.counted) if one is not None and one.hit), None)
+            outcome.decision = decide(rules, heard, outcome.assessment, hit)
+            return self._records(heard, outcome, outcome.decision)
+
+        await self._store.update(turns, records)
+        assert outcome.decision is not None
+        return outcome.decision
+
+    async def _pass_own(self, heard: Heard) -> Decision:
+        key = f"a:{heard.account}"
+        state = (await self._store.read((key,)))[key]
+        standing = reputation.admit(state, heard.message.now, self._rules.policy, heard.account)
+        decision = accept_own(self._rules, heard, standing)
+        row = decision_row(decision, heard.submission, heard)
+        await self._store.update((), lambda: Records(decisions=(row,), must_be_durable=False))
+        return decision
+
+    def _campaign_turns(self, heard: Heard, outcome: _Outcome) -> list[Turn]:
+        message = heard.message
+        nats = max(-2.0, min(4.0, message.verdict.log_odds))
+
+        def turn(fingerprint: str) -> Turn:
+            key = f"c:{fingerprint}"
+
+            def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+                data, outcome.views[fingerprint] = observe_campaign(
+                    state[key],
+                    fingerprint,
+                    account=message.account,
+                    tenant=message.tenant,
+                    source=message.source,
+                    recipients=len(message.recipients),
+                    content_nats=nats,
+                    now=message.now,
+                )
+                return {key: Write(data, CAMPAIGN_KEEP_S)}
+
+            return Turn(key, (key,), step)
+
+        return [turn(one) for one in sorted(message.verdict.fingerprints)]
+
+    def _tenant_turns(self, heard: Heard, outcome: _Outcome) -> list[Turn]:
+        _, tenant_limits = self._rules.limits(heard.attribution.plan, kind_for_limits(heard))
+        if not tenant_limits or not heard.message.tenant:
+            return []
+        key = f"t:{heard.message.tenant}"
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            outcome.tenant = limits.count(state[key], tenant_limits, _amounts(heard, 0), heard.message.now)
+            return {key: Write(outcome.tenant.state, _TENANT_KEEP_S)}
+
+        return [Turn(key, (key,), step)]
+
+    def _tenant_undo(self, heard: Heard, outcome: _Outcome) -> list[Turn]:
+        """What the tenant was charged goes back where the account's evidence or limits refuse the message."""
+        _, tenant_limits = self._rules.limits(heard.attribution.plan, kind_for_limits(heard))
+        if not tenant_limits or not heard.message.tenant:
+            return []
+        key = f"t:{heard.message.tenant}"
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            assert outcome.assessment is not None
+            is_refused = outcome.assessment.wanted is not Action.ACCEPT or bool(outcome.counted and outcome.counted.hit)
+            if outcome.tenant is None or outcome.tenant.hit or not is_refused:
+                return {}
+            data = limits.uncount(state[key], tenant_limits, _amounts(heard, 0), heard.message.now)
+            return {key: Write(data, _TENANT_KEEP_S)}
+
+        return [Turn(key, (key,), step)]
+
+    def _account_turn(self, heard: Heard, outcome: _Outcome) -> Turn:
+        rules, message = self._rules, heard.message
+        account, source, limit = f"a:{message.account}", f"s:{message.account}|{message.source}", f"l:{message.account}"
+        account_limits, _ = rules.limits(heard.attribution.plan, kind_for_limits(heard))
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            views = tuple(outcome.views.values())
+            found = reputation.observe_message(state[account], state[source], message, views, rules.policy)
+            outcome.assessment = found
+            written = {account: Write(found.account, KEEP_S), source: Write(found.source, SOURCE_KEEP_S)}
+            is_asked = found.wanted is Action.ACCEPT and not (outcome.tenant and outcome.tenant.hit)
+            outcome.counted = None
+            if is_asked and (account_limits or state[limit]):
+                amounts = _amounts(heard, found.new_recipients)
+                outcome.counted = limits.count(state[limit], account_limits, amounts, message.now)
+                written[limit] = Write(outcome.counted.state, _LIMITS_KEEP_S)
+            return written
+
+        return Turn(account, (account, source, limit), step)
+
+    def _records(self, heard: Heard, outcome: _Outcome, decision: Decision) -> Records:
+        """The rows that this message leaves behind."""
+        found = outcome.assessment
+        assert found is not None
+        account = account_row(heard, found, decision)
+        has_moved = found.standing is not found.previous
+        outbox = (
+            *limit_notices(heard, outcome.tenant, outcome.counted),
+            *(moved_notices(heard, found) if has_moved else ()),
+        )
+        audit: tuple[Audit, ...] = ()
+        if has_moved and Standing.SUSPENDED in (found.standing, found.previous):
+            what = "suspend-account" if found.standing is Standing.SUSPENDED else "release-account"
+            detail = f"{found.previous} to {found.standing}, {found.score:.1f} nats"
+            audit = (Audit(heard.message.now, "penstock", what, heard.account, decision.reason, detail),)
+        held: tuple[HeldMessage, ...] = ()
+        if decision.action is Action.HOLD:
+            held = (HeldMessage(held_row(heard, decision), heard.submission.raw),)
+        return Records(
+            decisions=(decision_row(decision, heard.submission, heard),),
+            accounts=(account,),
+            held=held,
+            audit=audit,
+            outbox=outbox,
+            must_be_durable=decision.action is not Action.ACCEPT or has_moved or bool(outbox),
+        )
+
+    async def delivered(self, delivered: Delivered) -> None:
+        """Keep what the next hop answered; an unknown recipient there is a bounce. Never raises."""
+        try:
+            await self._store.delivered(delivered)
+            for recipient, code, text in delivered.replies:
+                if code >= 500:
+                    who = (delivered.account, delivered.decision_id, recipient)
+                    await self.absorb(Event(delivered.at, "bounced", *who, detail=f"{code} {text}"))
+        except Exception as trouble:
+            self._watcher.failed("delivered", trouble)
+
+    # What comes back.
+
+    async def absorb(self, event: Event) -> Standing | None:
+        """Take in a bounce, complaint, login …; the account's standing after it, or None where nobody is meant.
+
+        Raises StoreUnavailable: whoever brings events keeps them until they are taken.
+        """
+        name = event.account or await self._account_of(event.decision_id)
+        if not name:
+            return None
+        account, source = f"a:{name}", f"s:{name}|{event.source}"
+        found: list[Assessment] = []
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            one = reputation.observe_event(state[account], state[source], event, self._rules.policy)
+            found[:] = [one]
+            written = {account: Write(one.account, KEEP_S)}
+            if event.source:
+                written[source] = Write(one.source, SOURCE_KEEP_S)
+            return written
+
+        row = await self._store.account(name)
+
+        def records() -> Records:
+            (one,) = found
+            if one.standing is one.previous:
+                return Records(accounts=moved_rows(row, one), must_be_durable=False)
+            detail = f"{one.previous} to {one.standing}, {one.score:.1f} nats"
+            audit = Audit(event.at, "penstock", "change-standing", name, event.what, detail)
+            payload: dict[str, object] = {"what": "standing", "standing": one.standing, "previous": one.previous}
+            item = OutboxItem(f"standing/{name}/{event.at:.3f}", event.at, "notice", name, payload)
+            return Records(accounts=moved_rows(row, one), audit=(audit,), outbox=(item,))
+
+        await self._store.update((Turn(account, (account, source), step),), records)
+        return found[0].standing
+
+    async def _account_of(self, decision_id: str) -> str:
+        row = await self._store.decision(decision_id) if decision_id else None
+        return str(row.decision.account) if row is not None else ""
+
+    # People.
+
+    async def steer(
+        self, name: str, standing: Standing | None, *, who: str, reason: str, now: float, forget: bool = False
+    ) -> Standing:
+        """A person sets a standing, or (None) lets the evidence decide again. Raises StoreUnavailable."""
+        account = f"a:{name}"
+        after: list[bytes] = []
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            after[:] = [reputation.steer(state[account], standing, now, reason, forget=forget)]
+            return {account: Write(after[0], KEEP_S)}
+
+        row = await self._store.account(name)
+
+        def records() -> Records:
+            seen = reputation.summary(after[0], now)
+            what = f"set-standing-{standing}" if standing else "release-account"
+            audit = Audit(now, who, what, name, reason, "evidence forgotten" if forget else "")
+            tenant = row.tenant if row is not None else ""
+            mine = AccountRow(
+                name, tenant, seen.standing, seen.score, seen.seen_at or now, seen.messages, seen.recipients,
+                row.pool if row is not None else "", seen.since, seen.reason,
+            )  # fmt: skip
+            return Records(accounts=(mine,), audit=(audit,))
+
+        await self._store.update((Turn(account, (account,), step),), records)
+        return reputation.summary(after[0], now).standing
+
+    async def set_limit(self, name: str, override: Override, *, who: str, reason: str, now: float) -> None:
+        """A person gives one account another limit; a limit below zero takes it back. Raises StoreUnavailable."""
+        key = f"l:{name}"
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            counts = limits.decode(state[key])
+            same = (override.unit, override.window)
+            counts.overrides = [one for one in counts.overrides if (one.unit, one.window) != same]
+            if override.most >= 0:
+                counts.overrides.append(override)
+            return {key: Write(limits.encode(counts), _LIMITS_KEEP_S)}
+
+        until = f" until {override.until:.0f}" if override.until else ""
+        detail = f"{override.most} {override.unit} per {override.window}{until}"
+        audit = Audit(now, who, "set-limit", name, reason, detail)
+        await self._store.update((Turn(f"a:{name}", (key,), step),), lambda: Records(audit=(audit,)))
+
+
+def _amounts(heard: Heard, new_recipients: int) -> dict[str, int]:
+    return {"messages": 1, "recipients": len(heard.message.recipients), "new-recipients": new_recipients}

@@ -10,8 +10,8 @@ FREEMAIL = frozenset(
     "gmail.com googlemail.com yahoo.com ymail.com hotmail.com outlook.com live.com msn.com aol.com gmx.com gmx.de "
     "gmx.net web.de mail.com mail.ru yandex.ru yandex.com bk.ru inbox.ru list.ru rambler.ru qq.com 163.com 126.com "
     "sina.com icloud.com me.com proton.me protonmail.com tutanota.com zoho.com rediffmail.com aim.com excite.com "
-    "lycos.com netscape.net juno.com naver.com hanmail.net libero.it free.fr laposte.net orange.fr wanadoo.fr terra.com.br "
-    "seznam.cz wp.pl o2.pl t-online.de netzero.net att.net comcast.net verizon.net sbcglobal.net".split()
+    "lycos.com netscape.net juno.com naver.com hanmail.net libero.it free.fr laposte.net orange.fr wanadoo.fr "
+    "terra.com.br seznam.cz wp.pl o2.pl t-online.de netzero.net att.net comcast.net verizon.net sbcglobal.net".split()
 )
 """Domains whose mailboxes anyone may have."""
 SHORTENERS = frozenset(

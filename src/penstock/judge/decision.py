@@ -1,0 +1,145 @@
+"""From evidence to what is done: one decision, its reply, its pool and the headers that go with the message."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from penstock.judge.hearing import Heard
+from penstock.judge.limits import Hit
+from penstock.judge.pools import choose_pool
+from penstock.judge.reference import account_tag, make_token
+from penstock.judge.replies import UNJUDGED, reply_for, reply_for_limit
+from penstock.judge.reputation import Assessment
+from penstock.judge.rules import Rules
+from penstock.model import Account, Action, Decision, Evidence, Kind, Mode, Reply, Standing, Submission
+
+_RETRY_S = 900.0
+"""When to come again where a hold cannot be kept by us and becomes a delay."""
+
+
+def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None) -> Decision:
+    """Join what the evidence asks for and what plain limits say; in observe mode nothing is done about either."""
+    submission = heard.submission
+    wanted, reason, reply = assessment.wanted, assessment.reason, None
+    if wanted is Action.ACCEPT and hit is not None:
+        wanted, reason = (Action.THROTTLE if hit.opens_at else Action.REJECT), "PS-LIMIT"
+        reply = reply_for_limit(hit, submission.id, _clock)
+    retry_after_s = assessment.retry_after_s
+    if wanted is Action.HOLD and not can_hold(submission):
+        wanted, retry_after_s = Action.THROTTLE, _RETRY_S
+    action = wanted if rules.mode is Mode.ENFORCE else Action.ACCEPT
+    if action in (Action.ACCEPT, Action.HOLD):
+        reply = None
+    elif reply is None:
+        reply = reply_for(reason, action, submission.id, retry_after_s, rules.reply_link)
+    return _complete(
+        rules,
+        heard,
+        Decision(
+            id=submission.id,
+            at=submission.received_at,
+            account=heard.attribution.account,
+            action=action,
+            wanted=wanted,
+            standing=assessment.standing,
+            kind=heard.verdict.kind,
+            score=assessment.score,
+            evidence=assessment.evidence,
+            findings=heard.verdict.findings,
+            reply=reply,
+            reason=reason,
+        ),
+    )
+
+
+def accept_own(rules: Rules, heard: Heard, standing: Standing) -> Decision:
+    """Mail to the provider's own addresses always passes."""
+    evidence = (Evidence("own-address", 0.0, ", ".join(heard.submission.envelope.rcpt_to[:3])),)
+    decision = Decision(
+        id=heard.submission.id,
+        at=heard.submission.received_at,
+        account=heard.attribution.account,
+        action=Action.ACCEPT,
+        wanted=Action.ACCEPT,
+        standing=standing,
+        kind=heard.verdict.kind,
+        score=0.0,
+        evidence=evidence,
+        findings=heard.verdict.findings,
+        reason="PS-OWN",
+    )
+    return _complete(rules, heard, decision)
+
+
+def unjudged(rules: Rules, submission: Submission) -> Decision:
+    """What `on_failure` says where Penstock itself cannot judge: never a 5xx, never silence."""
+    must_defer = rules.must_defer_on_failure
+    action = Action.THROTTLE if must_defer else Action.ACCEPT
+    return Decision(
+        id=submission.id,
+        at=submission.received_at,
+        account=Account("none", "unjudged"),
+        action=action,
+        wanted=action,
+        standing=Standing.NORMAL,
+        kind=Kind.NORMAL,
+        score=0.0,
+        evidence=(Evidence("not-judged", 0.0, "Penstock could not judge; on_failure decided"),),
+        reply=reply_for(UNJUDGED, action, submission.id, 0.0, rules.reply_link) if must_defer else None,
+        reason=UNJUDGED,
+        add_headers=() if must_defer else (("X-Penstock-Unjudged", "yes"),),
+        remove_headers=rules.strip_headers,
+        is_judged=False,
+    )
+
+
+def can_hold(submission: Submission) -> bool:
+    """Whether the message is here whole and the listener lets Penstock keep it."""
+    return not submission.is_cut and submission.connection.listener != "http"
+
+
+def refusal_at_mail(rules: Rules, standing: Standing) -> Reply | None:
+    """The reply to a suspended account before any content."""
+    if standing is not Standing.SUSPENDED or rules.mode is Mode.OBSERVE:
+        return None
+    return reply_for("PS-SUSPENDED", Action.REJECT, "", 0.0, rules.reply_link)
+
+
+def _complete(rules: Rules, heard: Heard, decision: Decision) -> Decision:
+    """Add the pool and the headers of a message that goes on."""
+    if decision.action is not Action.ACCEPT:
+        return decision
+    submission = heard.submission
+    token = make_token(decision.id, rules.reference_key)
+    add = [("X-Penstock-Ref", token)]
+    if not heard.parsed.header("feedback-id"):
+        tag = account_tag(heard.account, rules.reference_key)
+        add.append(("Feedback-ID", f"{tag}:{decision.kind}:{rules.feedback_sender}"))
+    pool = ""
+    if rules.mode is Mode.ENFORCE and not submission.local_recipients:
+        pool = choose_pool(decision.standing, decision.kind, rules.pools)
+        if pool:
+            add.append((rules.pool_header, pool))
+    ours = {name for name, _ in heard.parsed.headers if name.startswith("x-penstock-")}
+    remove = {*rules.strip_headers, *ours, rules.pool_header.lower()}
+    return Decision(
+        id=decision.id,
+        at=decision.at,
+        account=decision.account,
+        action=decision.action,
+        wanted=decision.wanted,
+        standing=decision.standing,
+        kind=decision.kind,
+        score=decision.score,
+        evidence=decision.evidence,
+        findings=decision.findings,
+        pool=pool,
+        reason=decision.reason,
+        add_headers=tuple(add),
+        remove_headers=tuple(sorted(remove)),
+        token=token,
+    )
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,104 @@
+"""What one message or event leaves behind for people and workers: rows made of what was judged."""
+
+from __future__ import annotations
+
+from penstock.judge.hearing import Heard
+from penstock.judge.limits import Counted
+from penstock.judge.reputation import Assessment
+from penstock.model import AccountRow, Decision, DecisionRow, Held, OutboxItem, Standing, Submission
+
+
+def decision_row(decision: Decision, submission: Submission, heard: Heard | None) -> DecisionRow:
+    """A decision as it is kept and searched."""
+    return DecisionRow(
+        decision=decision,
+        mail_from=submission.envelope.mail_from,
+        rcpt_to=submission.envelope.rcpt_to,
+        client_ip=submission.connection.client_ip,
+        listener=submission.connection.listener,
+        queue_id=submission.queue_id,
+        message_id=heard.parsed.message_id[:255] if heard is not None else "",
+        subject=heard.parsed.subject[:200] if heard is not None else "",
+        size_bytes=len(submission.raw),
+        source=heard.attribution.source if heard is not None else "",
+    )
+
+
+def account_row(heard: Heard, found: Assessment, decision: Decision) -> AccountRow:
+    """An account as lists show it, after its message."""
+    return AccountRow(
+        account=heard.account,
+        tenant=heard.message.tenant,
+        standing=found.standing,
+        evidence=found.score,
+        seen_at=heard.message.now,
+        messages=found.messages,
+        recipients=found.recipients,
+        pool=decision.pool,
+        since=found.since,
+        reason=decision.reason,
+    )
+
+
+def moved_rows(row: AccountRow | None, found: Assessment) -> tuple[AccountRow, ...]:
+    """An account as lists show it, after an event."""
+    if row is None:
+        return ()
+    return (
+        AccountRow(
+            row.account, row.tenant, found.standing, found.score, row.seen_at, found.messages, found.recipients,
+            row.pool, found.since, row.reason,
+        ),
+    )  # fmt: skip
+
+
+def moved_notices(heard: Heard, found: Assessment) -> tuple[OutboxItem, ...]:
+    """A suspension, or its end, told to the postmaster."""
+    if Standing.SUSPENDED not in (found.standing, found.previous):
+        return ()
+    reasons = [f"{one.name}: {one.seen} ({one.nats:+.1f})" for one in found.evidence if one.nats > 0][:3]
+    payload: dict[str, object] = {
+        "what": "standing",
+        "standing": found.standing,
+        "previous": found.previous,
+        "score": found.score,
+        "reasons": reasons,
+    }
+    key = f"standing/{heard.account}/{heard.submission.id}"
+    return (OutboxItem(key, heard.message.now, "notice", heard.account, payload),)
+
+
+def held_row(heard: Heard, decision: Decision) -> Held:
+    """The facts of a message that is kept."""
+    envelope = heard.submission.envelope
+    return Held(
+        id=decision.id,
+        decision_id=decision.id,
+        account=heard.account,
+        held_at=decision.at,
+        mail_from=envelope.mail_from,
+        rcpt_to=envelope.rcpt_to,
+        size_bytes=len(heard.submission.raw),
+        reason=decision.reason,
+        subject=heard.parsed.subject[:200],
+        mail_parameters=envelope.mail_parameters,
+    )
+
+
+def limit_notices(heard: Heard, tenant: Counted | None, account: Counted | None) -> tuple[OutboxItem, ...]:
+    """Limits that are nearly or wholly used up."""
+    items = []
+    for counted, whom in ((tenant, heard.message.tenant), (account, heard.account)):
+        for notice in counted.notices if counted is not None else ():
+            limit = notice.limit
+            payload: dict[str, object] = {
+                "what": "limit",
+                "percent": notice.percent,
+                "used": notice.used,
+                "most": limit.most,
+                "unit": limit.unit,
+                "window": limit.window,
+            }
+            key = f"limit/{whom}/{limit.of}/{limit.unit}/{limit.window}/{notice.percent}/{heard.submission.id}"
+            items.append(OutboxItem(key, heard.message.now, "notice", whom, payload))
+    return tuple(items)

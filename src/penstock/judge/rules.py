@@ -1,0 +1,63 @@
+"""What an operator's settings mean to judging: values only, built once by the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from penstock.judge.identity import Identity
+from penstock.judge.limits import Limit
+from penstock.judge.policy import Policy
+from penstock.model import Kind, Mode
+
+
+class Plan(Struct, frozen=True):
+    """The plain limits of one plan."""
+
+    account: tuple[Limit, ...] = ()
+    tenant: tuple[Limit, ...] = ()
+    automatic: tuple[Limit, ...] = ()
+    """For automatic mail and forwards of an account, counted apart."""
+
+
+class Rules(Struct, frozen=True):
+    """Everything that the order of steps asks of the settings."""
+
+    identity: Identity
+    policy: Policy
+    mode: Mode
+    reference_key: bytes
+    """Secret of the reference tokens."""
+    must_defer_on_failure: bool = False
+    """False lets mail flow unjudged where Penstock itself cannot judge."""
+    plans: Mapping[str, Plan] = {}
+    pools: Mapping[str, str] = {}
+    """The choices `standing/kind` → pool."""
+    pool_header: str = "X-Penstock-Pool"
+    strip_headers: tuple[str, ...] = ()
+    """Lower case."""
+    own_addresses: frozenset[str] = frozenset()
+    reply_link: str = ""
+    feedback_sender: str = "penstock"
+    """Last field of Feedback-ID, by which a receiver adds up complaints of this provider."""
+    patience_s: float = 20.0
+    """How long one judging may wait for the store."""
+
+    def plan(self, name: str) -> Plan:
+        """A plan by name; `default` is everybody's without one."""
+        return self.plans.get(name) or self.plans.get("default") or _NO_LIMITS
+
+    def limits(self, plan: str, kind: Kind) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
+        """The limits of an account's message: (account's or automatic mail's, tenant's)."""
+        found = self.plan(plan)
+        if kind in (Kind.AUTOMATIC, Kind.FORWARDED):
+            return found.automatic, ()
+        return found.account, found.tenant
+
+    def is_own(self, recipient: str) -> bool:
+        """Whether an address is the provider's own."""
+        return recipient.lower() in self.own_addresses
+
+
+_NO_LIMITS = Plan()

@@ -1,0 +1,237 @@
+"""Admit, judge and absorb over a real store: what acts is kept, what fails never loses mail."""
+
+import ipaddress
+from random import Random
+
+import pytest
+
+from penstock.judge.identity import Extractor, Identity
+from penstock.judge.limits import Limit, Override
+from penstock.judge.policy import Policy
+from penstock.judge.rules import Plan, Rules
+from penstock.model import (
+    Action,
+    Connection,
+    Envelope,
+    Event,
+    Kind,
+    Mode,
+    Opening,
+    Standing,
+    Submission,
+    Verdict,
+    make_id,
+)
+from penstock.pipeline import Pipeline
+from penstock.store.memory import MemoryStore
+from penstock.store.ports import DecisionSearch, StoreUnavailable
+from penstock.store.sqlite import SqliteStore
+
+NOW = 1_800_000_000.0
+
+
+class Told:
+    def __init__(self):
+        self.rows, self.troubles = [], []
+
+    def decided(self, row, judged_s):
+        self.rows.append(row)
+
+    def failed(self, where, trouble):
+        self.troubles.append((where, trouble))
+
+
+class ByWord:
+    """Content by the first word: how many nats."""
+
+    def weigh(self, parsed, raw, envelope):
+        first = parsed.text.split()[0] if parsed.text.split() else "0"
+        return Verdict(float(first), Kind.NORMAL, fingerprints=(f"text:{parsed.text[:30]}",))
+
+
+def rules(**more):
+    identity = Identity(
+        (Extractor("login", "sasl"), Extractor("client", "host"), Extractor("sender", "sender")),
+        (ipaddress.ip_network("127.0.0.1/32"),),
+    )
+    given = {"mode": Mode.ENFORCE, "pools": {"default": "normal", "poor": "risk"}} | more
+    return Rules(identity=identity, policy=Policy.from_budgets(), reference_key=b"k" * 32, **given)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request, tmp_path):
+    made = (
+        MemoryStore(now=lambda: NOW)
+        if request.param == "memory"
+        else SqliteStore(tmp_path / "p.sqlite", now=lambda: NOW)
+    )
+    await made.open()
+    yield made
+    await made.close()
+
+
+def pipeline(store, **more):
+    told = Told()
+    return Pipeline(store, ByWord(), rules(**more), told, clock=lambda: 0.0), told
+
+
+count = iter(range(10**9))
+
+
+def submission(odds=-2.0, to=("friend@example.org",), login="joe@example.com", at=NOW, listener="smtp", **more):
+    number = next(count)
+    head = f"From: joe@example.com\r\nMessage-ID: <m{number}@x>\r\nSubject: hello\r\nX-Penstock-Ref: forged\r\n"
+    raw = f"{head}\r\n{odds} text {number}\r\n"
+    connection = Connection(client_ip="192.0.2.7", peer_ip="192.0.2.7", login=login, listener=listener)
+    return Submission(
+        make_id(at, number), at, connection, Envelope("joe@example.com", tuple(to)), raw.encode(), f"Q{number}", **more
+    )
+
+
+rng = Random(1)
+
+
+def strangers(count):
+    return [f"s{rng.getrandbits(40)}@far.example" for _ in range(count)]
+
+
+async def test_an_ordinary_message_passes_with_token_and_pool(store):
+    """Accepted, its reference and pool in headers, forged ones removed, and its decision can be found."""
+    gate, told = pipeline(store)
+    one = submission()
+
+    decision = await gate.judge(one)
+
+    assert decision.action is Action.ACCEPT
+    assert dict(decision.add_headers)["X-Penstock-Pool"] == "normal"
+    assert dict(decision.add_headers)["X-Penstock-Ref"].startswith(one.id)
+    assert "x-penstock-ref" in decision.remove_headers
+    (row,) = await store.decisions(DecisionSearch(queue_id=one.queue_id))
+    assert row.decision == decision
+    assert told.troubles == []
+
+
+async def test_a_hijacked_account_is_held_then_suspended_and_refused_at_mail(store):
+    """Strangers and bad content: held mail lies in the store with its bytes, then the account is closed."""
+    gate, _ = pipeline(store)
+    decisions = [await gate.judge(submission(2.5, strangers(3), at=NOW + number)) for number in range(12)]
+
+    actions = [one.action for one in decisions]
+    held = await store.held()
+    assert Action.HOLD in actions
+    assert actions.index(Action.HOLD) <= 4
+    assert len(held) == actions.count(Action.HOLD)
+    assert b"2.5 text" in (await store.held_raw(held[0].id) or b"")
+    assert decisions[-1].standing is Standing.SUSPENDED
+    assert decisions[-1].reply.code == 450
+    connection = Connection(login="joe@example.com")
+    refusal = (await gate.admit(Opening(connection, "joe@example.com", NOW + 20))).refusal
+    assert refusal is not None
+    assert refusal.line().startswith("450 4.7.1 [PS-SUSPENDED]")
+    assert [one.what for one in await store.audit(target="sasl:joe@example.com")] == ["suspend-account"]
+    assert [one.payload["what"] for one in await store.outbox(topic="notice")] == ["standing"]
+
+
+async def test_observe_mode_says_what_it_would_do(store):
+    """Everything passes without a pool; what was wanted is on record; nobody is refused at MAIL."""
+    gate, _ = pipeline(store, mode=Mode.OBSERVE)
+    decisions = [await gate.judge(submission(2.5, strangers(3), at=NOW + number)) for number in range(12)]
+
+    assert {one.action for one in decisions} == {Action.ACCEPT}
+    assert Action.HOLD in {one.wanted for one in decisions}
+    assert all(not one.pool for one in decisions)
+    assert await store.held() == []
+    assert (await gate.admit(Opening(Connection(login="joe@example.com"), "", NOW + 20))).refusal is None
+
+
+async def test_what_cannot_be_held_is_delayed(store):
+    """A message cut short, or asked about over HTTP, is told to come again instead."""
+    gate, _ = pipeline(store)
+    decisions = [await gate.judge(submission(2.5, strangers(3), listener="http", at=NOW + n)) for n in range(8)]
+    cut = await pipeline(store)[0].judge(submission(9.0, login="other@example.com", is_cut=True))
+
+    assert Action.HOLD not in {one.action for one in decisions}
+    assert decisions[-1].action in (Action.THROTTLE, Action.REJECT)
+    assert cut.action is Action.THROTTLE
+    assert await store.held() == []
+
+
+async def test_mail_to_the_providers_own_addresses_always_passes(store):
+    """Even from a suspended account; to others it is refused at the end of the message."""
+    gate, _ = pipeline(store, own_addresses=frozenset({"abuse@provider.example"}))
+    await gate.steer("sasl:joe@example.com", Standing.SUSPENDED, who="op", reason="test", now=NOW)
+
+    own = await gate.judge(submission(to=["Abuse@provider.example"]))
+    other = await gate.judge(submission())
+
+    assert (own.action, own.reason) == (Action.ACCEPT, "PS-OWN")
+    assert (other.action, other.reason) == (Action.REJECT, "PS-SUSPENDED")
+    opening = Opening(Connection(login="joe@example.com"), "", NOW)
+    assert (await gate.admit(opening)).refusal is None
+
+
+async def test_limits_are_exact_and_say_when_they_open(store):
+    """Three messages an hour; the fourth is told; an override with an end date widens it; a tenant is given back."""
+    plans = {"default": Plan((Limit("messages", "hour", 3),), (Limit("messages", "day", 4, "tenant"),))}
+    gate, _ = pipeline(store, plans=plans)
+    found = [await gate.judge(submission(at=NOW + number)) for number in range(4)]
+
+    assert [one.action for one in found] == [Action.ACCEPT] * 3 + [Action.THROTTLE]
+    assert "3 of 3 messages per hour used" in found[3].reply.text
+    assert "opens again at" in found[3].reply.text
+    await gate.set_limit(
+        "sasl:joe@example.com", Override("messages", "hour", 50, NOW + 3600), who="op", reason="", now=NOW
+    )
+    assert (await gate.judge(submission(at=NOW + 9))).action is Action.ACCEPT
+    tenant = await gate.judge(submission(at=NOW + 10))
+    assert "all accounts of this customer" in tenant.reply.text
+    percents = [one.payload["percent"] for one in await store.outbox(topic="notice")]
+    assert percents.count(100) >= 2
+
+
+async def test_a_store_that_is_gone_never_loses_mail(store):
+    """on_failure accept: mail flows, flagged; defer: 451; and the trouble is told."""
+
+    class Gone(MemoryStore):
+        async def update(self, turns, records):
+            raise StoreUnavailable("gone")
+
+        async def read(self, keys):
+            raise StoreUnavailable("gone")
+
+    gate, told = pipeline(Gone())
+    deferring, _ = pipeline(Gone(), must_defer_on_failure=True)
+
+    flows, deferred = await gate.judge(submission()), await deferring.judge(submission())
+
+    assert (flows.action, flows.is_judged) == (Action.ACCEPT, False)
+    assert dict(flows.add_headers) == {"X-Penstock-Unjudged": "yes"}
+    assert deferred.reply.code == 451
+    assert (await gate.admit(Opening(Connection(login="joe@example.com"), "", NOW))).refusal is None
+    assert {where for where, _ in told.troubles} == {"judge", "admit"}
+
+
+async def test_bounces_reach_the_account_of_their_decision(store):
+    """An event without an account finds it by the decision."""
+    gate, _ = pipeline(store)
+    decision = await gate.judge(submission())
+
+    await gate.absorb(Event(NOW + 5, "bounced", decision_id=decision.id, detail="550 5.1.1 unknown"))
+
+    row = await store.account("sasl:joe@example.com")
+    assert row.evidence > 2.0
+    assert await gate.absorb(Event(NOW, "bounced", decision_id="unknown")) is None
+
+
+async def test_a_persons_word_counts_and_is_on_record(store):
+    """Suspend, release, trust: standing and audit."""
+    gate, _ = pipeline(store)
+    name = "sasl:joe@example.com"
+    await gate.judge(submission())
+
+    assert await gate.steer(name, Standing.SUSPENDED, who="ann", reason="phone call", now=NOW) is Standing.SUSPENDED
+    assert (await gate.judge(submission())).reason == "PS-SUSPENDED"
+    assert await gate.steer(name, None, who="ann", reason="fixed", now=NOW, forget=True) is Standing.NORMAL
+    assert await gate.steer(name, Standing.TRUSTED, who="ann", reason="", now=NOW) is Standing.TRUSTED
+    assert (await gate.judge(submission())).action is Action.ACCEPT
+    assert [one.who for one in await store.audit(target=name)] == ["ann"] * 3
