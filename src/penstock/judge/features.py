@@ -1,6 +1,6 @@
 """What the content scorers look at: four views of a message, each a set of slots in a table of weights.
 
-`text` is byte n-grams of the new text, `words` its words and pairs, `shape` facts of structure, links and
+`text` is byte 4-grams of the new text, `words` its words and pairs, `shape` facts of structure, links and
 attachments. `local` is the message as it goes over the wire; its weights start at nothing and are learnt from a
 provider's own verdicts alone, because wire forms of other years and places would only mislead. A message seen by a
 receiver carries lines that an outgoing one does not yet have (Received, list and delivery fields, verdicts of
@@ -10,16 +10,16 @@ filters); no view looks at those.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from penstock.judge.linear import Slots
 from penstock.judge.parsed import Parsed
 from penstock.judge.shape import shape_tokens
-
-Slots = NDArray[np.uint32]
 
 VIEWS = ("text", "words", "shape", "local")
 BITS = {"text": 20, "words": 20, "shape": 14, "local": 20}
@@ -29,8 +29,10 @@ TEXT_BYTES = 3000
 WORD_BYTES = 6000
 LOCAL_HEADER_BYTES = 1200
 LOCAL_BODY_BYTES = 2500
+LONGEST_NAME = 70
+"""Of a header field that is looked at."""
 
-NOT_OUTGOING = re.compile(
+_NOT_OUTGOING = re.compile(
     r"received|return-path|delivered-to|delivery-date|envelope-to|errors-to|lines|status|content-length|date|"
     r"authentication-results|dkim-.*|domainkey-.*|arc-.*|list-.*|mailing-list|archived-at|precedence|approved|bcc|"
     r"old-.*|resent-.*|x-.*(?:spam|virus|scan|list|loop|been|mailman|original-to|received|bogosity|uid|status|forw|"
@@ -48,16 +50,7 @@ _WORD_TABLE = bytes(
     ord("0") if 48 <= c <= 57 else c + 32 if 65 <= c <= 90 else c if 97 <= c <= 122 or c >= 128 or c in b"$'" else 32
     for c in range(256)
 )
-_LOOKALIKES = str.maketrans(
-    "аеорсухіјѕԁһԛԝвкмнтАВЕКМНОРСТУХІЈЅαεικνορτυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
-    "aeopcyxijsdhqwbkmhtABEKMHOPCTYXIJSaeikvoptuxABEZHIKMNOPTYX",
-)
-_MIXED = re.compile(r"[A-Za-z][\u0370-\u04ff]|[\u0370-\u04ff][A-Za-z]")
-_FULLWIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(
-    (0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD)
-)
 _MULTIPLY = np.uint32(0x9E3779B1)
-_MULTIPLY_2 = np.uint32(0x85EBCA6B)
 _LETTERS = (np.arange(1, 257, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(0xD6E8FEB86659FD93)
 _PLACES = np.array([pow(0x100000001B3, k, 1 << 64) for k in range(64)], dtype=np.uint64)
 _PAIR = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -66,37 +59,35 @@ _IN_SUBJECT = np.uint64(0xA0761D6478BD642F)
 
 
 class Features(Struct, frozen=True):
-    """The slots of one message, by view, sorted and without doubles; `words` and `shape` can be told back as text."""
+    """The slots of one message, by view, sorted and without doubles; words and facts can be told back as text."""
 
     slots: dict[str, Slots]
-    subject: str
-    """Folded."""
-    text: str
+    words: list[bytes]
+    """Folded, in order, the subject's first."""
+    own: Slots
+    """Each word's own slot in `words`."""
     shape: tuple[str, ...]
 
 
-def readable(text: str) -> str:
-    """Text with invisible characters removed, full-width letters made plain and look-alikes in mixed words folded."""
-    if text.isascii():
-        return text
-    text = text.translate(_FULLWIDTH)
-    if _MIXED.search(text):
-        text = " ".join(word.translate(_LOOKALIKES) if _MIXED.search(word) else word for word in text.split(" "))
-    return text
+@lru_cache(4096)
+def is_outgoing(name: str) -> bool:
+    """Whether an outgoing message may carry this header field (lower-case name) and its value says something."""
+    return len(name) <= LONGEST_NAME and not _NOT_OUTGOING.fullmatch(name)
 
 
 def look(parsed: Parsed, raw: bytes) -> Features:
     """All views of one message; deterministic, and bounded by the constants above."""
-    subject = readable(parsed.subject[:300])
-    text = readable(parsed.text[: 2 * WORD_BYTES])
+    subject = parsed.subject[:300]
+    text = parsed.text[:WORD_BYTES]
     shape = shape_tokens(parsed)
+    all_words, words, own = word_slots(subject, text)
     slots = {
         "text": _ngrams(_folded(f"{subject} \n {text}")[:TEXT_BYTES], BITS["text"]),
-        "words": word_slots(subject, text)[0],
+        "words": all_words,
         "shape": _distinct(np.array([shape_slot(token) for token in shape], dtype=np.uint32)),
         "local": _ngrams(_wire(parsed, raw), BITS["local"]),
     }
-    return Features(slots, subject, text, shape)
+    return Features(slots, words, own, shape)
 
 
 def _folded(text: str) -> bytes:
@@ -159,7 +150,7 @@ def shape_slot(token: str) -> int:
 
 def _wire(parsed: Parsed, raw: bytes) -> bytes:
     """What goes over the wire: fields that an outgoing message has, where links lead, and the start of the body."""
-    fields = "\n".join(f"{name}:{value}" for name, value in parsed.headers if not NOT_OUTGOING.fullmatch(name))
+    fields = "\n".join(f"{name}:{value}" for name, value in parsed.headers if is_outgoing(name))
     hosts = " ".join(dict.fromkeys(link.url[:80] for link in parsed.links[:10]))
     end = min(at for at in (raw.find(b"\r\n\r\n"), raw.find(b"\n\n"), len(raw)) if at >= 0)
     body = raw[end : end + LOCAL_BODY_BYTES]

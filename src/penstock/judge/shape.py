@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from penstock.judge.parsed import Parsed
+from penstock.model import Finding
 
 FREEMAIL = frozenset(
     "gmail.com googlemail.com yahoo.com ymail.com hotmail.com outlook.com live.com msn.com aol.com gmx.com gmx.de "
@@ -37,6 +38,33 @@ def shape_tokens(parsed: Parsed) -> tuple[str, ...]:
     tokens = [*_sender(parsed), *_subject(parsed), *_layout(parsed), *_links(parsed), *_attachments(parsed)]
     tokens += [f"anomaly:{finding.name}" for finding in parsed.anomalies[:20]]
     return tuple(dict.fromkeys(tokens))
+
+
+TOLD = {
+    "link-ip": "link-to-ip-address",
+    "link-short": "link-shortened",
+    "link-idn": "link-internationalised",
+    "link-user": "link-with-user-name",
+    "link-label-differs": "link-label-names-other-host",
+    "from-name-is-other-address": "from-name-is-other-address",
+    "reply-elsewhere:free:own": "reply-to-freemail",
+    "reply-elsewhere:free:free": "reply-to-other-freemail",
+    "freemail-address-in-text": "freemail-address-in-text",
+    "to-itself": "sent-to-itself",
+    "subject-random-tail": "subject-ends-random",
+    "wallet": "crypto-wallet",
+    "attached-double-extension": "attachment-double-extension",
+    "attached:executable": "attachment-executable",
+    "attached:macro": "attachment-with-macros",
+    "attached:html": "attachment-html",
+    "attachment-without-text": "attachment-without-text",
+}
+"""Facts that are told to people, and the finding's name."""
+
+
+def findings(tokens: tuple[str, ...]) -> tuple[Finding, ...]:
+    """Those facts that a person would want to know."""
+    return tuple(Finding(TOLD[token]) for token in tokens if token in TOLD)
 
 
 def _domain(address: str) -> str:

@@ -1,0 +1,149 @@
+"""What the content of one message says: four views scored, fused, calibrated and explained."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from penstock.judge.calibration import Fusion
+from penstock.judge.features import BITS, VIEWS, Features, look, shape_slot
+from penstock.judge.fingerprints import fingerprints
+from penstock.judge.kinds import kind_of
+from penstock.judge.linear import Linear
+from penstock.judge.parsed import Parsed
+from penstock.judge.shape import findings
+from penstock.model import Envelope, Evidence, Verdict
+
+FORMAT = "penstock-content-1"
+MAX_TERMS = 6
+"""Words, and facts, told of one message."""
+LEAST_NATS = 0.02
+"""A term that says less is part of the remainder."""
+
+
+class _Stored(Struct, frozen=True):
+    format: str
+    shares: dict[str, float]
+    base: float
+    tables: dict[str, bytes]
+    """Weights as half-precision floats, little-endian, compressed by zlib."""
+
+
+class ContentModel:
+    """Linear scorers, one a view, and their fusion. Learns online; not for use by several threads at once."""
+
+    def __init__(self, scorers: dict[str, Linear], fusion: Fusion) -> None:
+        self._scorers = scorers
+        self._fusion = fusion
+        self._seen: tuple[Parsed, Features] | None = None
+
+    @classmethod
+    def blank(cls) -> ContentModel:
+        """A model that has learnt nothing."""
+        return cls({view: Linear.blank(BITS[view]) for view in VIEWS}, Fusion((0.25, 0.25, 0.15, 1.0)))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ContentModel:
+        """Read what `to_bytes` wrote. Raises ValueError where it is not that."""
+        try:
+            stored = msgspec.msgpack.decode(data, type=_Stored)
+            if stored.format != FORMAT:
+                raise ValueError(f'content weights have format "{stored.format}"; this version reads "{FORMAT}"')
+            scorers = {view: Linear(_unpack(stored.tables[view], 1 << BITS[view])) for view in VIEWS}
+            shares = [stored.shares[view] for view in VIEWS]
+        except (msgspec.DecodeError, KeyError, zlib.error) as fault:
+            raise ValueError(f"these are no content weights of Penstock: {fault}") from fault
+        return cls(scorers, Fusion(shares, stored.base))
+
+    def to_bytes(self) -> bytes:
+        """All that has been learnt; the same model gives the same bytes."""
+        tables = {view: zlib.compress(self._scorers[view].weights.astype("<f2").tobytes(), 9) for view in VIEWS}
+        shares = dict(zip(VIEWS, self._fusion.shares, strict=True))
+        return msgspec.msgpack.encode(_Stored(FORMAT, shares, self._fusion.base, tables))
+
+    def weigh(self, parsed: Parsed, raw: bytes, envelope: Envelope) -> Verdict:
+        """Judge one message by what it says; deterministic, and nothing is learnt."""
+        seen = self._look(parsed, raw)
+        margins = self._margins(seen)
+        log_odds = self._fusion.log_odds(margins)
+        return Verdict(
+            log_odds,
+            kind_of(parsed, envelope),
+            (*parsed.anomalies, *findings(seen.shape)),
+            self._explain(seen, margins, log_odds),
+            fingerprints(parsed),
+        )
+
+    def learn(self, parsed: Parsed, raw: bytes, envelope: Envelope, is_abuse: bool) -> bool:
+        """One bounded step towards the truth about a message. Returns whether any scorer moved."""
+        seen = self._look(parsed, raw)
+        margins = self._margins(seen)
+        self._fusion.learn(margins, is_abuse)
+        moved = [
+            self._scorers[view].learn(seen.slots[view], margin, is_abuse)
+            for view, margin in zip(VIEWS, margins, strict=True)
+        ]
+        return any(moved)
+
+    def margins(self, parsed: Parsed, raw: bytes) -> tuple[float, ...]:
+        """What each view says by itself, in the order of VIEWS."""
+        return self._margins(self._look(parsed, raw))
+
+    def _margins(self, seen: Features) -> tuple[float, ...]:
+        return tuple(self._scorers[view].margin(seen.slots[view]) for view in VIEWS)
+
+    def _look(self, parsed: Parsed, raw: bytes) -> Features:
+        if self._seen is None or self._seen[0] is not parsed:
+            self._seen = (parsed, look(parsed, raw))
+        return self._seen[1]
+
+    def _explain(self, seen: Features, margins: tuple[float, ...], log_odds: float) -> tuple[Evidence, ...]:
+        """The strongest words and facts, then what letters, the wire form and all the rest add up to."""
+        shares = dict(zip(VIEWS, self._fusion.shares, strict=True))
+        parts = dict(zip(VIEWS, margins, strict=True))
+        terms = self._words(seen, shares["words"]) + self._facts(seen, shares["shape"])
+        terms.sort(key=lambda term: -abs(term.nats))
+        for view, name in (("text", "letters"), ("local", "wire-form")):
+            if abs(shares[view] * parts[view]) >= LEAST_NATS:
+                terms.append(Evidence(name, shares[view] * parts[view], group="content"))
+        rest = log_odds - sum(term.nats for term in terms)
+        return (*terms, Evidence("rest", rest, group="content"))
+
+    def _words(self, seen: Features, share: float) -> list[Evidence]:
+        words = seen.words
+        if not words:
+            return []
+        weights = self._scorers["words"].weights.take(seen.own)
+        scale = share / float(np.sqrt(seen.slots["words"].size))
+        count = min(4 * MAX_TERMS, len(words))
+        strongest = np.argpartition(-np.abs(weights), count - 1)[:count]
+        told: dict[bytes, float] = {words[at]: float(weights[at]) * scale for at in sorted(strongest)}
+        return _strongest([(f"word:{word.decode('utf-8', 'replace')[:40]}", nats) for word, nats in told.items()])
+
+    def _facts(self, seen: Features, share: float) -> list[Evidence]:
+        scale = share / float(np.sqrt(max(1, seen.slots["shape"].size)))
+        by_slot: dict[int, list[str]] = defaultdict(list)
+        for token in seen.shape:
+            by_slot[shape_slot(token)].append(token)
+        weights = self._scorers["shape"].weights
+        return _strongest([(tokens[0], float(weights[slot]) * scale) for slot, tokens in by_slot.items()])
+
+
+def _strongest(terms: list[tuple[str, float]]) -> list[Evidence]:
+    strong = sorted((term for term in terms if abs(term[1]) >= LEAST_NATS), key=lambda term: -abs(term[1]))
+    return [Evidence(name, nats, group="content") for name, nats in strong[:MAX_TERMS]]
+
+
+def _unpack(table: bytes, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    unpacker = zlib.decompressobj()
+    plain = unpacker.decompress(table, size * 2 + 1)
+    if len(plain) != size * 2:
+        raise ValueError("content weights have a table of the wrong size")
+    weights = np.frombuffer(plain, dtype="<f2").astype(np.float32)
+    if not np.isfinite(weights).all():
+        raise ValueError("content weights have a table with values that are no numbers")
+    return weights

@@ -1,0 +1,151 @@
+"""Campaign keys: what messages of one campaign share however their texts are varied, and other mail does not.
+
+Texts meet by min-hash over shingles that never cross a sentence, so that shuffled sentences stay the same set: some
+keys each sample one long shingle (random filler may come as much as it likes), others band two short ones (single
+words may change anywhere). Links, reply addresses, phones, wallets and files are keys of their own, and
+survive even another wording.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
+
+from penstock.judge.parsed import Link, Parsed
+from penstock.judge.shape import FREEMAIL, SHORTENERS
+
+MAX_WORDS = 600
+LONG, LONG_KEYS = 6, 3
+"""Words of a long shingle, and how many keys sample one each."""
+SHORT, BANDS = 3, 3
+"""Words of a short shingle, and how many keys band two samples each."""
+FEWEST_WORDS = 5
+"""A text of fewer says too little to be known again by."""
+FEWEST_SHINGLES = 4
+"""Of short shingles; a text of fewer is known as a whole only."""
+MAX_LINK_KEYS = 2
+
+_SENTENCE = re.compile(r"[.!?:;\n。！？]+[\s]|\n")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W_]+")
+_NUMBER = re.compile(r"\d")
+_RANDOM = re.compile(r"(?=[^/]*\d)[\w.~%=-]{8,}|[0-9a-f-]{12,}|[\w-]{24,}", re.IGNORECASE)
+_HOSTING = frozenset(
+    "google.com goo.gl googleapis.com googleusercontent.com appspot.com web.app firebaseapp.com page.link blogspot.com "
+    "dropbox.com box.com onedrive.com live.com sharepoint.com windows.net azurewebsites.net office.com 1drv.ms "
+    "amazonaws.com cloudfront.net github.io netlify.app vercel.app herokuapp.com pages.dev workers.dev r2.dev "
+    "wixsite.com weebly.com wordpress.com sites.google.com typeform.com jotform.com telegra.ph t.me wa.me mega.nz "
+    "wetransfer.com mediafire.com ipfs.io notion.site canva.com adobe.com docusign.net".split()
+)
+"""Anyone may put pages there: such an address is known by its whole path or not at all."""
+_EVERYWHERE = frozenset(
+    "w3.org facebook.com twitter.com x.com youtube.com youtu.be linkedin.com instagram.com pinterest.com tiktok.com "
+    "schema.org microsoft.com apple.com mozilla.org adobe.com xmlsoap.org gstatic.com example.com example.net "
+    "aka.ms wikipedia.org yahoo.com hotmail.com outlook.com gmail.com".split()
+)
+"""Linked from half of all mail."""
+_MULTIPLIERS = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD,
+     0xC4CEB9FE1A85EC53, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3],
+    dtype=np.uint64,
+)  # fmt: skip
+_STEP = np.uint64(0x100000001B3)
+
+
+def fingerprints(parsed: Parsed) -> tuple[str, ...]:
+    """The keys of one message, at most a dozen, without doubles."""
+    keys = text_keys(f"{parsed.subject}\n{parsed.text}") + link_keys(parsed.links, parsed.from_address)
+    reply = parsed.reply_to.lower()
+    if reply and reply != parsed.from_address:
+        keys.append(f"reply-to:{reply[:100]}")
+    keys += [f"phone:{_digits(phone)}" for phone in parsed.phones[:1] if len(_digits(phone)) >= 8]
+    keys += [f"wallet:{wallet[:100]}" for wallet in parsed.wallets[:1]]
+    files = (one for one in parsed.attachments if one.digest and one.size_bytes > 512 and not one.is_inline)
+    keys += [f"attachment:{one.digest}" for one, _ in zip(files, range(1), strict=False)]
+    return tuple(dict.fromkeys(keys))
+
+
+def text_keys(text: str) -> list[str]:
+    """Keys by which near-copies of a text meet; none where it is too short."""
+    words, ends = _words(text)
+    if len(words) < FEWEST_WORDS:
+        return []
+    hashes = np.array([xxh3_64_intdigest(word.encode()) for word in words], dtype=np.uint64)
+    long, short = _shingles(hashes, ends, LONG), _shingles(hashes, ends, SHORT)
+    if short.size < FEWEST_SHINGLES:
+        return [f"text:w{xxh3_64_hexdigest(' '.join(words).encode())}"]
+    least = _least(short, 2 * BANDS)
+    bands = [f"text:s{first ^ (second >> 1):016x}" for first, second in zip(least[::2], least[1::2], strict=True)]
+    if long.size < LONG_KEYS:
+        return bands
+    return [f"text:l{one:016x}" for one in _least(long, LONG_KEYS)] + bands
+
+
+def _words(text: str) -> tuple[list[str], list[int]]:
+    """Folded words, numbers left out, and where each sentence ends among them."""
+    words: list[str] = []
+    ends: list[int] = []
+    for sentence in _SENTENCE.split(text.lower()):
+        words += [word for word in _WORD.findall(sentence) if not _NUMBER.search(word)]
+        ends.append(len(words))
+        if len(words) > MAX_WORDS:
+            break
+    return words, ends
+
+
+def _shingles(hashes: NDArray[np.uint64], ends: list[int], size: int) -> NDArray[np.uint64]:
+    """Runs of `size` words that lie within one sentence, as numbers."""
+    count = hashes.size - size + 1
+    if count < 1:
+        return np.empty(0, dtype=np.uint64)
+    total = np.zeros(count, dtype=np.uint64)
+    for place in range(size):
+        total = total * _STEP + hashes[place : place + count]
+    last = np.searchsorted(np.array(ends), np.arange(count), side="right")
+    whole = np.searchsorted(np.array(ends), np.arange(count) + size - 1, side="right") == last
+    found: NDArray[np.uint64] = total[whole]
+    return found
+
+
+def _least(shingles: NDArray[np.uint64], count: int) -> list[int]:
+    """Min-hash: the least value under each of `count` orders."""
+    mixed = (shingles ^ (shingles >> np.uint64(31)))[None, :] * _MULTIPLIERS[:count, None]
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= _MULTIPLIERS[-1]
+    return [int(value) for value in mixed.min(axis=1)]
+
+
+def link_keys(links: tuple[Link, ...], from_address: str = "") -> list[str]:
+    """Keys of where new text leads: domain and path template, parts that vary from copy to copy left out."""
+    own = from_address.rpartition("@")[2]
+    keys: dict[str, None] = {}
+    for link in links:
+        if link.is_quoted or not link.host or link.where in ("resource", "comment") or len(keys) >= MAX_LINK_KEYS:
+            continue
+        if link.domain in _EVERYWHERE or (own and own.endswith(link.domain)):
+            continue
+        key = _link_key(link)
+        if key:
+            keys[key] = None
+    return list(keys)
+
+
+def _link_key(link: Link) -> str:
+    try:
+        address = urlsplit(link.url[:500])
+    except ValueError:
+        return f"url:{link.domain}"
+    path = address.path.rstrip("/")
+    if link.domain in _HOSTING or link.host in SHORTENERS or link.domain in FREEMAIL:
+        host = link.host.removeprefix("www.")
+        whole = f"{path}?{address.query}" if "id=" in address.query else path
+        return f"url:{host}{whole[:100]}" if len(whole) > 3 or (host.count(".") > 1 and host != link.domain) else ""
+    steps = ["*" if _RANDOM.fullmatch(step) else _NUMBER.sub("0", step.lower()) for step in path.split("/")[:6]]
+    return f"url:{link.domain}{'/'.join(steps)[:100]}"
+
+
+def _digits(phone: str) -> str:
+    return "".join(char for char in phone if char.isdigit())[-9:]
