@@ -16,6 +16,7 @@ from penstock.protocols import milter_packets as packets
 from penstock.protocols.milter_packets import MilterError
 
 _MOST_NAMES = 10_000  # distinct header names that are counted
+_OWN_LISTENERS = frozenset(["", "smtp", "http"])  # a mail server's {daemon_name} never passes for one of these
 _MACRO_STAGES = frozenset(b"CHMTE")  # 'L', 'B', 'N', 'U' carry nothing that is asked for; 'R' is read as it comes
 
 
@@ -80,18 +81,18 @@ class Milter:
         self._output: list[bytes] = []
         self._steps: int | None = None  # granted protocol bits; None before negotiation
         self._asked: type[Event] | None = None
+        self._size = 0
         self._new_connection()
 
     def _new_connection(self) -> None:
         self._client_ip = self._client_name = self._helo = ""
         self._macros: dict[int, bytes] = {}
-        self._size = 0
         self._new_message()
 
     def _new_message(self) -> None:
         self._room.used_bytes -= self._size
         self._size = 0
-        self._parts: list[bytes] = []
+        self._kept = bytearray()
         self._is_cut = False
         self._is_in_body = False
         self._names: dict[bytes, int] = {}
@@ -102,6 +103,13 @@ class Milter:
         self._mailers: set[str] = set()
         self._queue_id = ""
         self._is_overfull = False
+
+    def _end_message(self) -> None:
+        """Forget the message with its macros, so that no login or queue id is taken for the next one's."""
+        self._new_message()
+        for stage in b"MTE":
+            self._macros.pop(stage, None)
+        self._rcpt_mailer = ""
 
     # What the shell calls.
 
@@ -162,7 +170,7 @@ class Milter:
         is_message = self._asked is MessageAsked
         self._answer(MessageAsked if is_message else MailAsked)
         self._output.append(packets.reply(reply))
-        self._new_message()
+        self._end_message()
 
     def accept(self, *, remove: Iterable[str] = (), add: Sequence[tuple[str, str]] = ()) -> None:
         """Take the message: every occurrence of the headers in `remove` goes, those in `add` come on top, in order."""
@@ -174,13 +182,13 @@ class Milter:
                 self._output.append(packets.delete_header(name, occurrence))
         self._output += [packets.insert_header(name, gap + value) for name, value in reversed(add)]
         self._output.append(packets.ACCEPT)
-        self._new_message()
+        self._end_message()
 
     def discard(self) -> None:
         """Take the message and deliver it nowhere: it is kept elsewhere."""
         self._answer(MessageAsked)
         self._output.append(packets.DISCARD)
-        self._new_message()
+        self._end_message()
 
     # Packets.
 
@@ -235,7 +243,7 @@ class Milter:
             case packets.CMD_UNKNOWN:
                 self._go_on(packets.NR_UNKN)
             case packets.CMD_ABORT:
-                self._new_message()
+                self._end_message()
             case packets.CMD_QUIT_NEW:
                 self._new_connection()
             case packets.CMD_QUIT:
@@ -260,7 +268,7 @@ class Milter:
 
     def _macro(self, name: bytes) -> str:
         """A macro's value, from the latest stage that sent it."""
-        for stage in b"EDTMHC":
+        for stage in b"ETMHC":
             found = packets.macro(self._macros.get(stage, b""), name)
             if found:
                 return found
@@ -268,8 +276,6 @@ class Milter:
 
     def _take_mail(self, payload: bytes) -> MailAsked:
         self._new_message()
-        self._macros.pop(packets.CMD_END, None)
-        self._macros.pop(packets.CMD_DATA, None)
         address, *parameters = packets.strings(payload)
         self._mail_from = packets.path(address)
         self._mail_parameters = tuple(
@@ -313,7 +319,7 @@ class Milter:
         if len(piece) > min(left, free):
             self._is_cut = True
             piece = piece[: max(0, min(left, free))]
-        self._parts.append(piece)
+        self._kept += piece
         self._size += len(piece)
         room.used_bytes += len(piece)
 
@@ -326,10 +332,9 @@ class Milter:
             self._keep(payload)
         if self._is_overfull:
             self._output.append(packets.reply(Reply(452, "4.5.3", "Too many recipients in one message")))
-            self._new_message()
+            self._end_message()
             return None
-        raw = b"".join(self._parts)
-        self._parts = [raw]
+        raw, self._kept = bytes(self._kept), bytearray()
         return MessageAsked(
             connection=self._connection(),
             envelope=Envelope(self._mail_from, tuple(self._rcpt_to), self._mail_parameters),
@@ -341,6 +346,7 @@ class Milter:
 
     def _connection(self) -> Connection:
         base = self._base
+        daemon = self._macro(b"daemon_name")
         return Connection(
             client_ip=self._client_ip or self._macro(b"client_addr"),
             client_name=self._client_name or self._macro(b"client_name"),
@@ -349,6 +355,6 @@ class Milter:
             login=self._macro(b"auth_authen"),
             login_method=self._macro(b"auth_type"),
             tls=self._macro(b"tls_version"),
-            listener=self._macro(b"daemon_name") or base.listener,
+            listener=daemon if daemon not in _OWN_LISTENERS else base.listener,
             is_trusted_peer=base.is_trusted_peer,
         )
