@@ -59,8 +59,9 @@ class Sink:
             if verb == "MAIL":
                 sender, rcpts = line.partition("<")[2].partition(">")[0], []
             refused = self._fail(verb.lower(), len(self.messages))
-            if not self._say(writer, verb.lower(), good):
+            if refused == "drop":
                 return
+            writer.write(f"{refused or good}\r\n".encode())
             if verb == "RCPT" and not refused:
                 rcpts.append(line.partition("<")[2].partition(">")[0])
             if verb == "DATA" and not refused:
