@@ -69,6 +69,7 @@ class _Outcome(Struct):
     """What the turns of one message came to; each run of a step overwrites it."""
 
     views: dict[str, CampaignView] = {}
+    content: float = 0.0
     tenant: Counted | None = None
     counted: Counted | None = None
     assessment: Assessment | None = None
@@ -140,8 +141,10 @@ class Pipeline:
         recipients = heard.message.recipients
         if recipients and all(map(rules.is_own, recipients)):
             return await self._pass_own(heard)
-        turns = [*self._campaign_turns(heard, outcome), *self._tenant_turns(heard, outcome)]
-        turns.append(self._account_turn(heard, outcome))
+        turns = (
+            [self._peek(heard, outcome), *self._campaign_turns(heard, outcome)] if heard.verdict.fingerprints else []
+        )
+        turns += [*self._tenant_turns(heard, outcome), self._account_turn(heard, outcome)]
         turns += self._tenant_undo(heard, outcome)
 
         def records() -> Records:
@@ -163,9 +166,18 @@ class Pipeline:
         await self._store.update((), lambda: Records(decisions=(row,), must_be_durable=False))
         return decision
 
+    def _peek(self, heard: Heard, outcome: _Outcome) -> Turn:
+        """What the content is worth for this account, before its campaigns are told."""
+        key = f"a:{heard.account}"
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            outcome.content = reputation.content_nats(state[key], heard.message)
+            return {}
+
+        return Turn(key, (key,), step)
+
     def _campaign_turns(self, heard: Heard, outcome: _Outcome) -> list[Turn]:
         message = heard.message
-        nats = max(-2.0, min(4.0, message.verdict.log_odds))
 
         def turn(fingerprint: str) -> Turn:
             key = f"c:{fingerprint}"
@@ -178,7 +190,7 @@ class Pipeline:
                     tenant=message.tenant,
                     source=message.source,
                     recipients=len(message.recipients),
-                    content_nats=nats,
+                    content_nats=outcome.content,
                     now=message.now,
                 )
                 return {key: Write(data, CAMPAIGN_KEEP_S)}

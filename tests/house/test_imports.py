@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "evaluation": {"model", "judge", "pipeline", "store", "protocols", "config"},
     "watch": {"model"},
     "service": None,
+    "supervisor": set(),
     "cli": None,
 }
 MUST_NOT: dict[str, set[str]] = {

@@ -119,7 +119,7 @@ async def test_a_hijacked_account_is_held_then_suspended_and_refused_at_mail(sto
     actions = [one.action for one in decisions]
     held = await store.held()
     assert Action.HOLD in actions
-    assert actions.index(Action.HOLD) <= 4
+    assert actions.index(Action.HOLD) <= 6
     assert len(held) == actions.count(Action.HOLD)
     assert b"2.5 text" in (await store.held_raw(held[0].id) or b"")
     assert decisions[-1].standing is Standing.SUSPENDED

@@ -41,11 +41,11 @@ def content(log_odds: float, own: Fading) -> tuple[float, float]:
 
     `own.yes / own.no` is the mean of e^clipped over the owner's trusted mail, shrunk towards 1 by ten messages: who
     writes like an advertisement every day is measured against that, so the e-value's mean stays 1 for this account.
+    Softened, because some abuse reads like anybody's letter: harmless text is little evidence for the owner.
     """
     clipped = max(CONTENT_LEAST, min(CONTENT_MOST, log_odds))
-    usual = log((10.0 + own.yes) / (10.0 + own.no))
-    usual = max(-0.7, usual)
-    return min(CONTENT_MOST, clipped - usual), usual
+    usual = max(-0.7, log((10.0 + own.yes) / (10.0 + own.no)))
+    return softened(min(CONTENT_MOST, clipped - usual), 0.6), usual
 
 
 def novelty(new: int, known: int, own: Fading) -> tuple[float, float]:
@@ -56,7 +56,7 @@ def novelty(new: int, known: int, own: Fading) -> tuple[float, float]:
     a, b = 2.0 + own.yes, 4.0 + own.no
     here = _beta_binomial(new, known, a, b)
     abuse = _beta_binomial(new, known, 9.0, 1.0)
-    return min(RECIPIENTS_MOST, softened(abuse - here, 0.7)), a / (a + b)
+    return min(RECIPIENTS_MOST, softened(abuse - here, 0.5)), a / (a + b)
 
 
 def _beta_binomial(yes: int, no: int, a: float, b: float) -> float:

@@ -44,7 +44,7 @@ class ContentModel:
     @classmethod
     def blank(cls) -> ContentModel:
         """A model that has learnt nothing."""
-        return cls({view: Linear.blank(BITS[view]) for view in VIEWS}, Fusion((0.25, 0.25, 0.15, 1.0)))
+        return cls({view: Linear.blank(BITS[view]) for view in VIEWS}, Fusion((0.6, 0.4, 0.2, 2.5)))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ContentModel:
@@ -114,15 +114,17 @@ class ContentModel:
         return (*terms, Evidence("rest", rest, group="content"))
 
     def _words(self, seen: Features, share: float) -> list[Evidence]:
-        words = seen.words
+        words, count = seen.words, len(seen.words)
         if not words:
             return []
         weights = self._scorers["words"].weights.take(seen.own)
         scale = share / float(np.sqrt(seen.slots["words"].size))
-        count = min(4 * MAX_TERMS, len(words))
-        strongest = np.argpartition(-np.abs(weights), count - 1)[:count]
-        told: dict[bytes, float] = {words[at]: float(weights[at]) * scale for at in sorted(strongest)}
-        return _strongest([(f"word:{word.decode('utf-8', 'replace')[:40]}", nats) for word, nats in told.items()])
+        most = min(4 * MAX_TERMS, weights.size)
+        told: dict[bytes, float] = {}
+        for at in np.argpartition(-np.abs(weights), most - 1)[:most].tolist():
+            phrase = words[at] if at < count else words[at - count] + b" " + words[at - count + 1]
+            told[phrase] = float(weights[at]) * scale
+        return _strongest([(f"word:{phrase.decode('utf-8', 'replace')[:60]}", nats) for phrase, nats in told.items()])
 
     def _facts(self, seen: Features, share: float) -> list[Evidence]:
         scale = share / float(np.sqrt(max(1, seen.slots["shape"].size)))

@@ -6,9 +6,10 @@ from msgspec import Struct
 
 from penstock.judge import channels
 from penstock.judge.campaigns import CampaignView
-from penstock.judge.history import AccountState, SourceState
+from penstock.judge.history import AccountState, SourceState, tag
 from penstock.model import Evidence, Kind, Verdict
 
+_FRESH_S = 86400.0
 MANY_TENANTS = 3
 """From so many unrelated customers on, a shared fingerprint says something about each account."""
 
@@ -96,7 +97,7 @@ def _content(
     message: Message, account: AccountState, source: SourceState, found: list[Evidence], groups: dict[str, float]
 ) -> float:
     nats, usual = channels.content(message.verdict.log_odds, account.content)
-    if any(one in source.stream.texts for one in message.texts):
+    if is_repeated(message, source):
         found.append(Evidence("content-repeated", 0.0, "a text counted before", "", "content"))
         return usual
     seen = ", ".join(one.name for one in message.verdict.evidence[:3] if one.nats > 0) or "nothing of note"
@@ -107,21 +108,36 @@ def _content(
     return usual
 
 
+def is_repeated(message: Message, source: SourceState, *, was_bad: bool = False) -> bool:
+    """Whether the text came from this source before; `was_bad` asks for one whose content spoke for abuse."""
+    texts = source.stream.texts
+    return any(one in texts or (not was_bad and -one in texts) for one in message.texts)
+
+
 def _links(message: Message, account: AccountState, found: list[Evidence], groups: dict[str, float]) -> None:
     total = 0.0
     if message.links:
-        new = [one for one in message.links if not account.places.has(one)]
+        new = [one for one in message.links if is_new_thing(account, one, message.now)]
         nats = channels.new_thing(bool(new), account.links, abuse=0.95, prior=0.5)
         found.append(Evidence("new-link", round(nats, 3), ", ".join((new or message.links)[:3]), "", "links"))
         total += nats
     if message.parts:
-        strange = [one for one in message.parts if not account.places.has("." + one)]
+        strange = [one for one in message.parts if is_new_thing(account, "." + one, message.now)]
         nats = channels.new_thing(bool(strange), account.parts, abuse=0.9, prior=0.4)
         seen = ", ".join((strange or message.parts)[:3])
         found.append(Evidence("new-attachment-type", round(nats, 3), seen, "", "links"))
         total += nats
     if total:
         groups["links"] = min(channels.NEW_THING_MOST, total)
+
+
+def is_new_thing(account: AccountState, name: str, now: float) -> bool:
+    """Whether a link domain or (with a dot before it) an attachment type is new to the account: for a day it stays so,
+    or the first of many copies would make the others look usual."""
+    first = account.fresh.get(tag(name))
+    if first is not None:
+        return now - first < _FRESH_S
+    return not account.places.has(name)
 
 
 def _recipients(

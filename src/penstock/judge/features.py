@@ -65,7 +65,7 @@ class Features(Struct, frozen=True):
     words: list[bytes]
     """Folded, in order, the subject's first."""
     own: Slots
-    """Each word's own slot in `words`."""
+    """Slots in `words` of each word, then of each pair of neighbours."""
     shape: tuple[str, ...]
 
 
@@ -120,7 +120,7 @@ def _fours(data: bytes) -> Slots:
 
 
 def word_slots(subject: str, text: str) -> tuple[Slots, list[bytes], Slots]:
-    """Slots of words and pairs, and for explanations the words in order with each one's own slot."""
+    """Slots of words and pairs, and for explanations the words in order with their own slots and their pairs'."""
     head = subject.encode("utf-8", "replace").translate(_WORD_TABLE).split()
     words = head + text.encode("utf-8", "replace")[:WORD_BYTES].translate(_WORD_TABLE).split()
     if not words:
@@ -134,7 +134,7 @@ def word_slots(subject: str, text: str) -> tuple[Slots, list[bytes], Slots]:
     first, second = hashes[:-1], hashes[1:]
     parts = [hashes, first * _PAIR + second, hashes[:-2] * _SKIP + hashes[2:], hashes[: len(head)] * _IN_SUBJECT]
     slots = _to_slots(np.concatenate(parts), BITS["words"])
-    own = slots[: hashes.size].copy()
+    own = slots[: 2 * hashes.size - 1].copy()
     return _distinct(slots), words, own
 
 
@@ -143,6 +143,7 @@ def _to_slots(hashes: NDArray[np.uint64], bits: int) -> Slots:
     return ((hashes * _PAIR) >> np.uint64(64 - bits)).astype(np.uint32)
 
 
+@lru_cache(16384)
 def shape_slot(token: str) -> int:
     """The slot of one structural fact."""
     return xxh3_64_intdigest(token.encode()) >> (64 - BITS["shape"])

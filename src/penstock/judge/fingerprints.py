@@ -30,7 +30,8 @@ FEWEST_SHINGLES = 4
 MAX_LINK_KEYS = 2
 
 _SENTENCE = re.compile(r"[.!?:;\n。！？]+[\s]|\n")
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|[^\W_]+")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|\b[^\W\d_]+\b")
+"""Letters alone; words with digits in them are mostly numbers, codes and filler."""
 _NUMBER = re.compile(r"\d")
 _RANDOM = re.compile(r"(?=[^/]*\d)[\w.~%=-]{8,}|[0-9a-f-]{12,}|[\w-]{24,}", re.IGNORECASE)
 _HOSTING = frozenset(
@@ -89,7 +90,7 @@ def _words(text: str) -> tuple[list[str], list[int]]:
     words: list[str] = []
     ends: list[int] = []
     for sentence in _SENTENCE.split(text.lower()):
-        words += [word for word in _WORD.findall(sentence) if not _NUMBER.search(word)]
+        words += _WORD.findall(sentence)
         ends.append(len(words))
         if len(words) > MAX_WORDS:
             break
@@ -104,9 +105,8 @@ def _shingles(hashes: NDArray[np.uint64], ends: list[int], size: int) -> NDArray
     total = np.zeros(count, dtype=np.uint64)
     for place in range(size):
         total = total * _STEP + hashes[place : place + count]
-    last = np.searchsorted(np.array(ends), np.arange(count), side="right")
-    whole = np.searchsorted(np.array(ends), np.arange(count) + size - 1, side="right") == last
-    found: NDArray[np.uint64] = total[whole]
+    sentence = np.repeat(np.arange(len(ends)), np.diff(np.array(ends), prepend=0))
+    found: NDArray[np.uint64] = total[sentence[:count] == sentence[size - 1 :]]
     return found
 
 

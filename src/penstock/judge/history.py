@@ -93,7 +93,7 @@ class Stream(Struct, array_like=True):
     first_at: float = 0.0
     seen_at: float = 0.0
     texts: list[int] = []
-    """Digests of the last texts, each of which counts as content once."""
+    """Tags of the last texts, each of which counts as content once; negative where it spoke for the owner."""
 
     def add(self, terms: dict[str, float], most: float) -> None:
         """One step of the test with the evidence of one message or event, by group."""
@@ -139,6 +139,8 @@ class AccountState(Struct, array_like=True):
     """Sum of e^evidence, and its weight: the mean of the content e-value over the owner's own mail."""
     links: Fading = msgspec.field(default_factory=Fading)
     parts: Fading = msgspec.field(default_factory=Fading)
+    fresh: dict[int, float] = {}
+    """Tags of link domains and attachment types that are new to the account, with the time of the first."""
     places: Known = msgspec.field(default_factory=lambda: Known(size=_PLACES_BYTES))
     """Link domains and attachment types sent before."""
     sources: Fading = msgspec.field(default_factory=Fading)

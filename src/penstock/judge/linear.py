@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Slots = NDArray[np.uint32]
 
-RATE = 6.0
+RATE = 8.0
 """How far, in nats of its own margin, one message that was judged utterly wrong moves a scorer."""
 NEAR = 3.0
 """Margins right by this much are left alone: train on or near error."""

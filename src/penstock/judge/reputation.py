@@ -14,7 +14,16 @@ from msgspec import Struct
 
 from penstock.judge import channels
 from penstock.judge.campaigns import CampaignView
-from penstock.judge.evidence import MANY_TENANTS, Message, Terms, is_machine, repeated, weigh
+from penstock.judge.evidence import (
+    MANY_TENANTS,
+    Message,
+    Terms,
+    is_machine,
+    is_new_thing,
+    is_repeated,
+    repeated,
+    weigh,
+)
 from penstock.judge.history import (
     AccountState,
     SourceState,
@@ -33,10 +42,11 @@ _MOST = 30.0
 """A statistic's ceiling, so that good mail can bring it down again."""
 _ENOUGH = 1.0
 """Nats that a group must have to count as one that speaks for abuse."""
-_INDEPENDENT = ("content", "recipients", "bounces", "login", "campaign", "complaints", "links")
+_INDEPENDENT = ("content", "recipients", "bounces", "login", "campaign", "complaints")
 _HALF_LIFE_S = 90 * 86400.0
 _RETRIES_KEPT = 12
 _TEXTS_KEPT = 24
+_FRESH_KEPT = 12
 _WINDOW_S = 300.0
 _ESTABLISHED = 20
 """Good messages after which a source answers for itself alone."""
@@ -104,8 +114,9 @@ def observe_message(
         _count(account, source, message, terms, machine=machine)
     stream = source.stream if machine or source.good >= _ESTABLISHED else _higher(account.stream, source.stream)
     is_suspect, is_proven = _standing_signs(account, stream, policy, machine=machine)
+    is_abusive = is_retry or terms.total > 0 or is_repeated(message, source, was_bad=True)
     wanted, reason, retry = _wish(
-        account, stream, message, terms, campaigns=campaigns, policy=policy, machine=machine, retry=is_retry
+        account, stream, message, terms, campaigns=campaigns, policy=policy, machine=machine, is_abusive=is_abusive
     )
     if message.account in policy.exempt:
         wanted, reason, retry, is_proven = Action.ACCEPT, "", 0.0, False
@@ -147,7 +158,8 @@ def _count(account: AccountState, source: SourceState, message: Message, terms: 
     source.client = message.client or source.client
     source.stream.add(terms.groups, _MOST)
     if "content" in terms.groups:
-        fresh = [one for one in message.texts if one not in source.stream.texts]
+        sign = 1 if terms.groups["content"] > 0 else -1
+        fresh = [sign * one for one in message.texts]
         source.stream.texts = (source.stream.texts + fresh)[-_TEXTS_KEPT:]
     if not machine:
         account.stream.add(terms.groups, _MOST)
@@ -173,8 +185,12 @@ def _close_hour(account: AccountState) -> None:
 
 
 def _is_manifold(stream: Stream) -> bool:
-    """Whether two independent groups of evidence speak for abuse."""
-    return sum(stream.groups.get(group, 0.0) >= _ENOUGH for group in _INDEPENDENT) >= 2
+    """Whether two independent groups of evidence speak for abuse.
+
+    New links go with new recipients in every newsletter, so they count beside a new source only.
+    """
+    strong = [group for group, nats in stream.groups.items() if nats >= _ENOUGH]
+    return sum(group in _INDEPENDENT for group in strong) >= 2 or ("login" in strong and "links" in strong)
 
 
 def _standing_signs(account: AccountState, stream: Stream, policy: Policy, *, machine: bool) -> tuple[bool, bool]:
@@ -195,12 +211,13 @@ def _wish(
     campaigns: tuple[CampaignView, ...],
     policy: Policy,
     machine: bool,
-    retry: bool,
+    is_abusive: bool,
 ) -> tuple[Action, str, float]:
     """The action that the evidence asks for, its reason, and for a throttle when to try again."""
+    if machine and message.verdict.kind is Kind.FORWARDED:
+        return Action.ACCEPT, "", 0.0  # what others sent says nothing about who forwards it; its pool is another
     if message.verdict.log_odds - max(0.0, terms.usual) >= policy.gate:
         return Action.HOLD, "PS-CONTENT", 0.0
-    is_abusive = terms.total > -0.5 or retry
     if stream.nats >= policy.hold and is_abusive and (machine or _is_manifold(stream)):
         return Action.HOLD, "PS-CAMPAIGN" if terms.groups.get("campaign", 0.0) > 3.0 else "PS-ACCOUNT", 0.0
     for one in campaigns:
@@ -224,7 +241,8 @@ def _slowed(
     if stream.nats < policy.throttle:
         return Action.ACCEPT, "", 0.0
     slow, count = account.slow, len(message.recipients)
-    first = 3 if _is_manifold(stream) else 25
+    harmless = message.verdict.log_odds < 0
+    first = 3 if _is_manifold(stream) else 400 if harmless else 25
     if message.now - slow.began > 12 * _WINDOW_S:
         slow.began, slow.used, slow.room = message.now, 0, first
     elif message.now - slow.began > _WINDOW_S:
@@ -259,16 +277,29 @@ def _learn(account: AccountState, source: SourceState, message: Message, terms: 
         account.content.add(exp(clipped), 1.0, 0.997)
     for found, past, mark in ((message.links, account.links, ""), (message.parts, account.parts, ".")):
         if found:
-            is_new = any(not account.places.has(mark + one) for one in found)
+            is_new = any(is_new_thing(account, mark + one, message.now) for one in found)
             past.add(float(is_new), float(not is_new), 0.99)
             for one in found:
-                account.places.add(mark + one)
+                _settle(account, mark + one, message.now)
     if message.verdict.kind is Kind.BULK and account.bulk_day != day:
         account.bulk_day, account.bulk_days = day, account.bulk_days + 1
     account.learnt += 1
     if source.stream.nats < policy.watch:
         source.good += 1
         source.good_at = message.now
+
+
+def _settle(account: AccountState, name: str, now: float) -> None:
+    """A new link domain or attachment type is fresh for a day, then one of the account's usual ones."""
+    if account.places.has(name):
+        return
+    if is_new_thing(account, name, now):
+        account.fresh.setdefault(tag(name), now)
+        if len(account.fresh) > _FRESH_KEPT:
+            del account.fresh[min(account.fresh, key=account.fresh.__getitem__)]
+    else:
+        account.places.add(name)
+        account.fresh.pop(tag(name), None)
 
 
 def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event: Event, policy: Policy) -> Assessment:
@@ -370,6 +401,11 @@ def steer(account_bytes: bytes | None, standing: Standing | None, now: float, re
         if account.standing == Standing.SUSPENDED:
             enter(account, Standing.NORMAL, now, reason)
     return encode(account)
+
+
+def content_nats(account_bytes: bytes | None, message: Message) -> float:
+    """What a message's content is worth for its account."""
+    return channels.content(message.verdict.log_odds, read_account(account_bytes, message.now).content)[0]
 
 
 def summary(account_bytes: bytes | None, now: float) -> Summary:

@@ -1,0 +1,175 @@
+"""penstock accounts: who sends, how each stands, and a person's word about it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from msgspec import to_builtins
+
+from penstock.cli.output import fail, out, show_json, show_table, when
+from penstock.cli.session import Config, Json, opened, run, settings_of, who
+from penstock.config import Settings
+from penstock.judge import limits, reputation
+from penstock.judge.limits import UNITS, Override
+from penstock.model import Account, Standing
+from penstock.store.ports import AccountSearch, DecisionSearch
+
+app = typer.Typer(no_args_is_help=True, help="Accounts and their standing.")
+Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="kind:value, e.g. sasl:joe@example.com")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the audit log.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+def named(text: str) -> str:
+    """An account's name, checked; a bare login is taken as sasl:login."""
+    try:
+        return str(Account.parse(text if ":" in text else f"sasl:{text}"))
+    except ValueError as trouble:
+        fail(str(trouble), 2)
+
+
+@app.command("list")
+def list_accounts(
+    text: Annotated[str, typer.Argument(help="A part of the name.")] = "",
+    standing: Annotated[Standing | None, typer.Option(help="Only accounts of this standing.")] = None,
+    tenant: Annotated[str, typer.Option(help="Only accounts of this tenant.")] = "",
+    order: Annotated[str, typer.Option(help="evidence, seen or account.")] = "evidence",
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """List accounts, those with most evidence first."""
+    if order not in ("evidence", "seen", "account"):
+        fail(f'no order "{order}"; there are evidence, seen and account', 2)
+    search = AccountSearch(text, standing.value if standing else "", tenant, order, None, limit)
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            rows = await service.store.accounts(search)
+        if json:
+            show_json(rows)
+            return
+        columns = ("account", "standing", "nats", "messages", "recipients", "pool", "last seen (UTC)", "reason")
+        show_table(
+            columns,
+            [
+                (r.account, r.standing, r.evidence, r.messages, r.recipients, r.pool, when(r.seen_at), r.reason)
+                for r in rows
+            ],
+        )
+
+    run(work(settings_of(config)))
+
+
+@app.command()
+def show(account: Name, json: Json = False, config: Config = None) -> None:
+    """Show one account: standing, evidence, limits in use, last decisions, what people did."""
+    name = named(account)
+
+    async def work(settings: Settings) -> None:
+        now = time.time()
+        async with opened(settings) as service:
+            keys = (f"a:{name}", f"l:{name}")
+            state = await service.store.read(keys)
+            row = await service.store.account(name)
+            decisions = await service.store.decisions(DecisionSearch(account=name, limit=10))
+            audit = await service.store.audit(target=name, limit=10)
+            plan = service.rules.identity.tenancy.of(Account.parse(name))[1]
+            used = limits.used(state[keys[1]], service.rules.plan(plan).account, now)
+        if row is None and state[keys[0]] is None:
+            fail(f"{name} has sent nothing yet")
+        found = reputation.summary(state[keys[0]], now)
+        if json:
+            show_json(
+                {
+                    "account": name,
+                    "tenant": row.tenant if row else "",
+                    **to_builtins(found),
+                    "limits": [{**to_builtins(limit), "used": count} for limit, count in used],
+                    "decisions": decisions,
+                    "audit": audit,
+                }
+            )
+            return
+        out.print(f"[bold]{name}[/bold]  {found.standing} since {when(found.since)} UTC {found.reason}")
+        out.print(
+            f"{found.messages} messages to {found.recipients} recipients since {when(found.first_seen)}; "
+            f"{found.known_share:.0%} of recipients known, {found.per_hour:.1f} in an ordinary active hour"
+        )
+        evidence = ", ".join(f"{group} {nats:+.1f}" for group, nats in found.groups.items()) or "none"
+        out.print(f"evidence {found.score:.1f} nats: {evidence}")
+        for limit, count in used:
+            out.print(f"{count} of {limit.most} {limit.unit.replace('-', ' ')} per {limit.window} used")
+        rows = [
+            (d.decision.id, when(d.decision.at), d.decision.wanted, d.decision.reason, d.subject) for d in decisions
+        ]
+        show_table(("decision", "at (UTC)", "wanted", "reason", "subject"), rows, empty="no decisions")
+        show_table(
+            ("at (UTC)", "who", "what", "reason"), [(when(a.at), a.who, a.what, a.reason) for a in audit], empty=""
+        )
+
+    run(work(settings_of(config)))
+
+
+def _steer(
+    account: str, standing: Standing | None, reason: str, config: Config, *, forget: bool, dry_run: bool
+) -> None:
+    name = named(account)
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            if dry_run:
+                row = await service.store.account(name)
+                at = row.standing if row else "unknown here"
+                out.print(f"{name} is {at}; it would be {standing or 'left to its evidence'}")
+                return
+            now = time.time()
+            after = await service.pipeline.steer(name, standing, who=who(), reason=reason, now=now, forget=forget)
+        out.print(f"{name} is {after}")
+
+    run(work(settings_of(config)))
+
+
+@app.command()
+def suspend(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
+    """Stop an account's mail, until it is released."""
+    _steer(account, Standing.SUSPENDED, reason, config, forget=False, dry_run=dry_run)
+
+
+@app.command()
+def release(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
+    """Give an account back to its owner: what spoke against it is forgotten, the evidence decides again."""
+    _steer(account, None, reason, config, forget=True, dry_run=dry_run)
+
+
+@app.command()
+def trust(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
+    """Set an account's standing to trusted."""
+    _steer(account, Standing.TRUSTED, reason, config, forget=True, dry_run=dry_run)
+
+
+@app.command()
+def limit(
+    account: Name,
+    unit: Annotated[str, typer.Argument(help="messages, recipients or new-recipients")],
+    window: Annotated[str, typer.Argument(help="hour or day")],
+    most: Annotated[int, typer.Argument(help="The new limit; 0 for none, -1 takes an override back.")],
+    until: Annotated[datetime | None, typer.Option(help="End of the override; without it, it stays.")] = None,
+    reason: Reason = "",
+    config: Config = None,
+) -> None:
+    """Give one account another limit than its plan's, with or without an end date."""
+    name = named(account)
+    if unit not in UNITS or window not in ("hour", "day"):
+        fail(f'no limit of "{unit}" per "{window}"; units are {", ".join(UNITS)}, windows hour and day', 2)
+    override = Override(unit, window, most, until.timestamp() if until else 0.0)
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            await service.pipeline.set_limit(name, override, who=who(), reason=reason, now=time.time())
+        out.print(f"{name}: {most} {unit} per {window}" + (f" until {until}" if until else ""))
+
+    run(work(settings_of(config)))

@@ -1,0 +1,186 @@
+"""penstock decisions, explain and trace: what was decided, and why."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from penstock.cli.output import err, fail, out, show_json, show_table, when
+from penstock.cli.session import Config, Json, opened, run, settings_of
+from penstock.config import Settings
+from penstock.judge.reference import read_token
+from penstock.model import Action, DecisionRow, Delivered
+from penstock.service import Service, reference_key
+from penstock.store.ports import DecisionSearch
+
+Ago = Annotated[str, typer.Option(help="Start: a time, or an age such as 90m, 12h, 7d.")]
+
+
+def since_of(text: str, now: float) -> float:
+    """Unix time of `7d`, `12h`, `30m` ago or of an ISO 8601 time; 0 for nothing."""
+    if not text:
+        return 0.0
+    units = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+    if text[-1] in units and text[:-1].replace(".", "", 1).isdigit():
+        return now - float(text[:-1]) * units[text[-1]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        fail(f'"{text}" is no time; write 12h, 7d or 2026-01-31T08:00', 2)
+
+
+def decisions(
+    account: Annotated[str, typer.Option("--account", "-a", help="kind:value")] = "",
+    tenant: Annotated[str, typer.Option()] = "",
+    action: Annotated[Action | None, typer.Option(help="Taken or wanted.")] = None,
+    reason: Annotated[str, typer.Option(help="PS-CONTENT, PS-ACCOUNT, PS-LIMIT …")] = "",
+    since: Ago = "",
+    until: Annotated[str, typer.Option(help="End, in the same way.")] = "",
+    sender: Annotated[str, typer.Option("--from", help="Envelope sender.")] = "",
+    recipient: Annotated[str, typer.Option("--to", help="A recipient.")] = "",
+    queue_id: Annotated[str, typer.Option()] = "",
+    before: Annotated[str, typer.Option(help="Next page: the id of the last row shown.")] = "",
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Search decisions, newest first."""
+    now = time.time()
+    search = DecisionSearch(
+        account=account,
+        tenant=tenant,
+        action=action.value if action else "",
+        reason=reason,
+        since=since_of(since, now),
+        until=since_of(until, now),
+        queue_id=queue_id,
+        rcpt_to=recipient,
+        mail_from=sender,
+        before=before,
+        limit=limit,
+    )
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            rows = await service.store.decisions(search)
+        if json:
+            show_json(rows)
+            return
+        show_table(
+            ("id", "at (UTC)", "account", "action", "wanted", "reason", "nats", "rcpts", "subject"),
+            [
+                (
+                    r.decision.id,
+                    when(r.decision.at),
+                    str(r.decision.account),
+                    r.decision.action,
+                    r.decision.wanted,
+                    r.decision.reason,
+                    r.decision.score,
+                    len(r.rcpt_to),
+                    r.subject[:40],
+                )
+                for r in rows
+            ],
+        )
+        if len(rows) == limit:
+            err.print(f"more: --before {rows[-1].decision.id}")
+
+    run(work(settings_of(config)))
+
+
+async def find_decision(service: Service, text: str, key: bytes) -> DecisionRow | None:
+    """A decision by its id, its reference token, a queue id or a Message-ID."""
+    id = read_token(text, key) or text.strip()
+    row = await service.store.decision(id)
+    if row is not None:
+        return row
+    for search in (DecisionSearch(queue_id=id, limit=1), DecisionSearch(message_id=id.strip("<>"), limit=1)):
+        rows = await service.store.decisions(search)
+        if rows:
+            return rows[0]
+    return None
+
+
+def explain(
+    id: Annotated[str, typer.Argument(help="A decision's id, token, queue id or Message-ID.")],
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Explain a decision: the sum of its terms, in words."""
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            row = await find_decision(service, id, reference_key(settings))
+            delivery = await service.store.delivery(row.decision.id) if row is not None else None
+            policy = service.rules.policy
+        if row is None:
+            fail(f'no decision "{id}"')
+        if json:
+            show_json({"row": row, "delivery": delivery, "hold_at": policy.hold, "suspend_at": policy.suspend})
+            return
+        for line in explanation(row, delivery, policy.hold, policy.suspend):
+            out.print(line, highlight=False, markup=False)
+
+    run(work(settings_of(config)))
+
+
+def explanation(row: DecisionRow, delivery: Delivered | None, hold: float, suspend: float) -> list[str]:
+    """A decision in words, its terms as a sum."""
+    decision = row.decision
+    done = f"{decision.action}" + (f" (would be {decision.wanted})" if decision.wanted is not decision.action else "")
+    lines = [
+        f"{decision.id}  {when(decision.at)} UTC  {done}  {decision.reason}",
+        f"account   {decision.account} ({decision.standing}), {decision.kind} mail over {row.listener}",
+        f"from      {row.mail_from or '<>'} at {row.client_ip or 'an unknown address'}",
+        f"to        {len(row.rcpt_to)} recipients: {', '.join(row.rcpt_to[:3])}"
+        + (" …" if len(row.rcpt_to) > 3 else ""),
+        f"subject   {row.subject}",
+        "",
+    ]
+    for one in decision.evidence:
+        usual = f" (usual: {one.expected})" if one.expected else ""
+        lines.append(f"{one.nats:+8.2f}  {one.name}: {one.seen}{usual}")
+    lines.append(f"{decision.score:8.2f}  together; {hold:.1f} holds, {suspend:.1f} suspends, by two kinds of evidence")
+    if decision.findings:
+        lines += ["", "findings  " + ", ".join(one.name for one in decision.findings)]
+    if decision.reply is not None:
+        lines += ["", f"told      {decision.reply.line()}"]
+    for recipient, code, text in delivery.replies if delivery is not None else ():
+        lines.append(f"next hop  {recipient}: {code} {text}")
+    return lines
+
+
+def trace(
+    reference: Annotated[str, typer.Argument(help="A token (X-Penstock-Ref), queue id or Message-ID.")],
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Lead a token of a complaint or bounce back to account and decision."""
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            row = await find_decision(service, reference, reference_key(settings))
+        if row is None:
+            fail(f'nothing is known of "{reference}"; it may be older than store.keep_decisions_days')
+        decision = row.decision
+        if json:
+            show_json(
+                {
+                    "account": str(decision.account),
+                    "tenant": decision.account.tenant,
+                    "decision": decision.id,
+                    "action": decision.action,
+                    "at": decision.at,
+                }
+            )
+            return
+        out.print(f"{decision.account} (tenant {decision.account.tenant or '-'})", highlight=False)
+        out.print(
+            f"decision {decision.id} at {when(decision.at)} UTC: {decision.action} {decision.reason}", highlight=False
+        )
+
+    run(work(settings_of(config)))

@@ -1,0 +1,144 @@
+"""penstock held: mail that is kept for review."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from penstock.cli.output import fail, out, show_json, show_table, when
+from penstock.cli.session import Config, Json, opened, run, settings_of, who
+from penstock.config import Settings
+from penstock.workers.held import Outcome, drop
+
+app = typer.Typer(no_args_is_help=True, help="Mail that is kept for review.")
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids of held messages.")]
+OfAccount = Annotated[str, typer.Option("--account", "-a", help="All of an account's held mail.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the audit log.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+@app.command("list")
+def list_held(
+    account: OfAccount = "",
+    state: Annotated[str, typer.Option(help="held, releasing, released, dropped, expired or all.")] = "held",
+    before: Annotated[str, typer.Option(help="Next page: the id of the last row shown.")] = "",
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """List held messages, newest first."""
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            wanted = "" if state == "all" else state
+            rows = await service.store.held(account=account, state=wanted, limit=limit, before=before)
+        if json:
+            show_json(rows)
+            return
+        show_table(
+            ("id", "since (UTC)", "account", "state", "reason", "rcpts", "bytes", "subject"),
+            [
+                (h.id, when(h.held_at), h.account, h.state, h.reason, len(h.rcpt_to), h.size_bytes, h.subject[:40])
+                for h in rows
+            ],
+            empty="nothing is held",
+        )
+
+    run(work(settings_of(config)))
+
+
+@app.command()
+def show(
+    id: Annotated[str, typer.Argument()],
+    raw: Annotated[bool, typer.Option("--raw", help="The message's bytes, and nothing else.")] = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Show a held message: its envelope and its beginning, or its bytes."""
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            one, data = await service.store.held_one(id), await service.store.held_raw(id)
+        if one is None:
+            fail(f'no held message "{id}"')
+        if raw:
+            if data is None:
+                fail(f"{id} is {one.state}; its bytes are gone")
+            sys.stdout.buffer.write(data)
+            return
+        if json:
+            show_json(one)
+            return
+        out.print(
+            f"{one.id}  {one.state} since {when(one.changed_at or one.held_at)} UTC  {one.reason}", highlight=False
+        )
+        out.print(f"account {one.account}\nfrom    {one.mail_from or '<>'}", highlight=False, markup=False)
+        out.print(f"to      {', '.join(one.rcpt_to)}\n", highlight=False, markup=False)
+        out.print((data or b"")[:2000].decode("utf-8", "replace"), highlight=False, markup=False)
+
+    run(work(settings_of(config)))
+
+
+def _chosen(ids: list[str] | None, account: str) -> None:
+    if bool(ids) == bool(account):
+        fail("name ids, or an account by --account", 2)
+
+
+def _tell(outcomes: list[Outcome], json: bool) -> None:
+    if json:
+        show_json(outcomes)
+    else:
+        for one in outcomes:
+            out.print(f"{one.id}  {'done' if one.is_done else 'not done'}: {one.detail}", highlight=False, markup=False)
+    if not all(one.is_done for one in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def release(
+    ids: Ids = None,
+    account: OfAccount = "",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Send held messages on to the next hop."""
+    _chosen(ids, account)
+
+    async def work(settings: Settings) -> list[Outcome]:
+        async with opened(settings) as service:
+            wanted = ids or [one.id for one in await service.store.held(account=account, limit=10_000)]
+            if dry_run:
+                return [Outcome(id, True, "would be released") for id in wanted]
+            release = service.release()
+            if release is None:
+                fail("a release needs next_hop.address in the configuration", 2)
+            return [await release(id, who=who(), reason=reason) for id in wanted]
+
+    _tell(run(work(settings_of(config))), json)
+
+
+@app.command("drop")
+def drop_held(
+    ids: Ids = None,
+    account: OfAccount = "",
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Remove held messages for good; the audit log keeps that they were there."""
+    _chosen(ids, account)
+
+    async def work(settings: Settings) -> list[Outcome]:
+        async with opened(settings) as service:
+            wanted = ids or [one.id for one in await service.store.held(account=account, limit=10_000)]
+            if dry_run:
+                return [Outcome(id, True, "would be dropped") for id in wanted]
+            return [await drop(service.store, id, who=who(), reason=reason, now=time.time()) for id in wanted]
+
+    _tell(run(work(settings_of(config))), json)

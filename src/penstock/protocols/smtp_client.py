@@ -1,0 +1,109 @@
+"""The client's side of SMTP (RFC 5321), without I/O: commands as bytes, replies out of bytes."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from penstock.model import Reply
+
+_MOST_BYTES = 65_536  # of one reply; RFC 5321 4.5.3.1.5 has lines of 512, and nobody sends many
+_ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?: |$)")
+_LINE = re.compile(rb"^(\d{3})(?:([ -])(.*))?$", re.DOTALL)
+
+
+class ProtocolFault(Exception):
+    """The server does not speak SMTP as we know it."""
+
+
+class Answer(Struct, frozen=True):
+    """A server's reply."""
+
+    code: int
+    lines: tuple[str, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """2xx or 3xx."""
+        return self.code < 400
+
+    def reply(self) -> Reply:
+        """The reply as one line, for the client that waits for it."""
+        found = _ENHANCED.match(self.lines[0])
+        enhanced = found[1] if found else ""
+        texts = [line.removeprefix(enhanced).strip() for line in self.lines]
+        return Reply(self.code, enhanced, " ".join(text for text in texts if text)[:400])
+
+
+class AnswerReader:
+    """Takes bytes of a server, gives whole replies (RFC 5321 section 4.2)."""
+
+    def __init__(self) -> None:
+        self._input = bytearray()
+        self._lines: list[str] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[Answer]:
+        """Take bytes; the replies that are complete now. Raises ProtocolFault."""
+        self._input += data
+        found: list[Answer] = []
+        while (end := self._input.find(b"\n")) >= 0:
+            line = bytes(self._input[:end]).rstrip(b"\r")
+            del self._input[: end + 1]
+            answer = self._take(line)
+            if answer is not None:
+                found.append(answer)
+        if len(self._input) > _MOST_BYTES:
+            raise ProtocolFault("a reply without end")
+        return found
+
+    def _take(self, line: bytes) -> Answer | None:
+        match = _LINE.match(line)
+        if match is None or not b"2" <= match[1][:1] <= b"5":
+            raise ProtocolFault(f"no SMTP reply: {line[:60]!r}")
+        self._size += len(line)
+        if self._size > _MOST_BYTES:
+            raise ProtocolFault("a reply without end")
+        self._lines.append((match[3] or b"").decode("utf-8", "replace"))
+        if match[2] == b"-":
+            return None
+        answer = Answer(int(match[1]), tuple(self._lines))
+        self._lines, self._size = [], 0
+        return answer
+
+
+def extensions_of(answer: Answer) -> dict[str, str]:
+    """What EHLO announced: keyword in upper case → parameters."""
+    found = {}
+    for line in answer.lines[1:]:
+        keyword, _, parameters = line.partition(" ")
+        found[keyword.upper()] = parameters
+    return found
+
+
+def mail_command(mail_from: str, parameters: tuple[str, ...], extensions: dict[str, str]) -> bytes:
+    """MAIL with those parameters that the server announced. Raises ProtocolFault where one is needed and missing."""
+    kept = []
+    for one in parameters:
+        keyword = one.partition("=")[0].upper()
+        name = {"BODY": "8BITMIME"}.get(keyword, keyword)
+        if name in extensions:
+            kept.append(" " + one)
+        elif name == "SMTPUTF8" and not mail_from.isascii():
+            raise ProtocolFault("the server has no SMTPUTF8")
+    return f"MAIL FROM:<{mail_from}>{''.join(kept)}\r\n".encode()
+
+
+def rcpt_command(address: str) -> bytes:
+    """RCPT."""
+    return f"RCPT TO:<{address}>\r\n".encode()
+
+
+def stuffed(raw: bytes) -> bytes:
+    """A message as it goes over the wire: dot-stuffed, with its end (RFC 5321 section 4.5.2)."""
+    if b"\r\n." in raw:
+        raw = raw.replace(b"\r\n.", b"\r\n..")
+    if raw.startswith(b"."):
+        raw = b"." + raw
+    return raw + (b".\r\n" if raw.endswith(b"\r\n") or not raw else b"\r\n.\r\n")
