@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run demo test check bench lock dist neighbours
+.PHONY: run demo test check bench eval reference lock neighbours
 
 # What `python -m venv` needs on a bare Debian; a machine that already has it installs nothing.
 $(VENV)/bin/python:
@@ -37,6 +37,15 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
+
+reference: $(VENV)/.dev
+	$(BIN)/python -m penstock.cli.reference docs/reference
+
+bench: $(VENV)/.dev neighbours
+	$(BIN)/python -m bench.main --out docs/bench.md
+
+eval: $(VENV)/.dev
+	$(BIN)/python -m penstock.cli.report docs/evaluation.md
 
 lock:
 	uv pip compile -q --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra build --extra fast --extra scale pyproject.toml -o requirements.lock

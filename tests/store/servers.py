@@ -1,4 +1,4 @@
-"""Private servers for tests: a Redis or Valkey and a PostgreSQL cluster of their own, in a folder that goes with them."""
+"""Private servers for tests: a Redis or Valkey and a PostgreSQL cluster of their own, in a folder of their own."""
 
 import ctypes
 import os

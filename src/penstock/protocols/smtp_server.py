@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -21,7 +19,7 @@ from penstock.protocols.smtp_events import (
     ServerSettings,
     TlsAsked,
 )
-from penstock.protocols.smtp_syntax import SyntaxFault, is_address, read_attributes, read_path
+from penstock.protocols.smtp_syntax import SyntaxFault, is_address, read_attributes, read_base64, read_path
 
 _COMMAND_BYTES = 2048
 """RFC 5321 asks for 512; extensions lengthen MAIL, and AUTH carries its response."""
@@ -369,25 +367,19 @@ class SmtpServer:
         self._lines = then
         return None
 
-    def _decoded(self, line: bytes) -> bytes | None:
-        try:
-            return base64.b64decode(line, validate=True)
-        except binascii.Error:
-            return None
-
     def _plain(self, line: bytes) -> Event | None:
-        fields = (self._decoded(line) or b"").split(b"\0")
+        fields = (read_base64(line) or b"").split(b"\0")
         if line == b"*" or len(fields) != 3 or not fields[1]:
             return self._fault(501, "5.5.2", "Not what PLAIN sends (RFC 4616)")
         return self._ask(fields[1], fields[2], "PLAIN")
 
     def _login_name(self, line: bytes) -> Event | None:
-        name = self._decoded(line)
+        name = read_base64(line)
         if not name:
             return self._fault(501, "5.5.2", "No user name in base64")
 
         def password(line: bytes) -> Event | None:
-            word = self._decoded(line)
+            word = read_base64(line)
             if word is None or line == b"*":
                 return self._fault(501, "5.5.2", "No password in base64")
             return self._ask(name, word, "LOGIN")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 
 _PATH = re.compile(r"<([^<>\x00-\x20\x7f]{0,512}|\"(?:[^\"\\\x00-\x1f]|\\[ -~]){0,200}\"@[^<>\x00-\x20]{1,255})>")
@@ -62,3 +64,11 @@ def read_attributes(argument: str) -> dict[str, str]:
     if not found:
         raise SyntaxFault("write NAME=value")
     return found
+
+
+def read_base64(line: bytes) -> bytes | None:
+    """A response of AUTH; None where it is no base64."""
+    try:
+        return base64.b64decode(line, validate=True)
+    except binascii.Error:
+        return None

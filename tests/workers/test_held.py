@@ -1,0 +1,137 @@
+"""Held mail leaves once: released, dropped, expired; and nothing is lost when Penstock is killed."""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from tests.neighbours.sink import Sink
+
+from penstock.clients.next_hop import NextHopSettings, SmtpNextHop
+from penstock.model import Held
+from penstock.store.memory import MemoryStore
+from penstock.store.ports import HeldMessage, Records
+from penstock.store.sqlite import SqliteStore
+from penstock.workers.held import Release, drop, expire
+
+ids = itertools.count()
+
+
+def held(id=None, at=1000.0, to=("ann@example.org",)):
+    name = id or f"held{next(ids)}"
+    return Held(name, name, "sasl:joe@example.com", at, "joe@example.com", to, 5, "PS-ACCOUNT")
+
+
+async def keep(store, one, raw=b"Subject: x\r\n\r\nhi\r\n"):
+    await store.update((), lambda: Records(held=(HeldMessage(one, raw),)))
+
+
+def releasing(store, sink, now=2000.0):
+    hop = SmtpNextHop(NextHopSettings(sink.address, "me", command_s=2.0, data_s=2.0))
+    return Release(store, hop, lambda one, raw: b"X-Released: yes\r\n" + raw, lambda: now)
+
+
+async def test_a_release_goes_to_the_next_hop_once():
+    """Delivered with its own envelope, on record, and gone from the held ones."""
+    store = MemoryStore(now=lambda: 2000.0)
+    one = held(to=("ann@example.org", "bob@example.org"))
+    await keep(store, one)
+    async with Sink() as sink:
+        release = releasing(store, sink)
+        first, second = await asyncio.gather(release(one.id, who="ann"), release(one.id, who="bob"))
+
+        assert sorted((first.is_done, second.is_done)) == [False, True]
+        assert sink.messages[0][:2] == ("joe@example.com", ("ann@example.org", "bob@example.org"))
+        assert sink.messages[0][2].startswith(b"X-Released: yes\r\n")
+        assert len(sink.messages) == 1
+    assert (await store.held_one(one.id)).state == "released"
+    assert await store.held_raw(one.id) is None
+    assert [entry.what for entry in await store.audit(target=one.id)] == ["release-held"]
+
+
+async def test_a_release_that_is_put_off_stays_held_whole():
+    """One recipient's 4xx puts off all, so that nobody gets it twice; a next hop that is down changes nothing."""
+    store = MemoryStore(now=lambda: 2000.0)
+    one = held(to=("ann@example.org", "later@example.org"))
+    await keep(store, one)
+    async with Sink() as sink:
+        sink._fail = lambda stage, n: "450 4.2.0 later" if stage == "rcpt" and "later@" in sink.commands[-1] else ""
+        outcome = await releasing(store, sink)(one.id, who="ann")
+        assert (outcome.is_done, len(sink.messages)) == (False, 0)
+        assert "later@example.org" in outcome.detail
+    async with Sink(lambda stage, n: "drop") as sink:
+        assert not (await releasing(store, sink)(one.id, who="ann")).is_done
+    assert (await store.held_one(one.id)).state == "held"
+    assert await store.held_raw(one.id)
+
+
+async def test_drop_and_expiry_are_on_record():
+    """Neither happens twice, and neither without an audit entry."""
+    store = MemoryStore(now=lambda: 2000.0)
+    old, young = held(at=1000.0), held(at=1900.0)
+    await keep(store, old)
+    await keep(store, young)
+
+    assert await expire(store, now=2000.0, keep_s=500.0) == 1
+    assert (await drop(store, young.id, who="ann", reason="spam", now=2000.0)).is_done
+    assert not (await drop(store, young.id, who="ann", reason="spam", now=2000.0)).is_done
+    assert (await store.held_one(old.id)).state == "expired"
+    assert [entry.what for entry in await store.audit()] == ["drop-held", "expire-held"]
+
+
+KEEPER = """
+import asyncio, sys
+from pathlib import Path
+from penstock.model import Held
+from penstock.store.ports import HeldMessage, Records
+from penstock.store.sqlite import SqliteStore
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    print("ready", flush=True)
+    async def keep(name):
+        one = Held(name, name, "sasl:a", 1.0, "a@b", ("c@d",), 3, "PS-ACCOUNT")
+        raw = (name * 50).encode()
+        await store.update((), lambda: Records(held=(HeldMessage(one, raw),)))
+        print(name, flush=True)
+    number = 0
+    while True:
+        await asyncio.gather(*(keep(f"{sys.argv[2]}x{number + n}") for n in range(4)))
+        number += 4
+asyncio.run(main())
+"""
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path):
+    """A process that keeps messages is killed at random moments, two hundred times: each that it had told is there."""
+    path, told = tmp_path / "k.sqlite", set()
+    rng = random.Random(7)
+    began = time.monotonic()
+    runs = 0
+    while runs < 200 and time.monotonic() - began < 150:
+        process = subprocess.Popen(
+            [sys.executable, "-c", KEEPER, str(path), f"r{runs}"], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(rng.uniform(0.0, 0.03))
+        os.kill(process.pid, signal.SIGKILL)
+        lines = process.stdout.read().split("\n")
+        told.update(lines[:-1])  # the last one may be torn
+        process.wait()
+        process.stdout.close()
+        runs += 1
+    store = SqliteStore(path)
+    await store.open()
+    kept = {one.id for one in await store.held(limit=1_000_000)}
+
+    assert told
+    assert told <= kept
+    for name in kept:
+        assert await store.held_raw(name) == (name * 50).encode()
+    await store.close()
+    assert runs >= 50
