@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 
 from penstock.cli.main import app
@@ -19,7 +18,8 @@ _HEAD = "<!-- Made by `make reference`; edit the source, not this file. -->\n"
 def configuration() -> str:
     """Every setting, with its prose and default."""
     text = "\n".join(explain()).rstrip()
-    return f"{_HEAD}# Settings\n\nOne TOML file; `penstock config check` names every fault at once.\n\n```toml\n{text}\n```\n"
+    head = f"{_HEAD}# Settings\n\nOne TOML file; `penstock config check` names every fault at once."
+    return f"{head}\n\n```toml\n{text}\n```\n"
 
 
 def commands() -> str:
@@ -28,8 +28,8 @@ def commands() -> str:
     return "\n".join([f"{_HEAD}# Commands\n", *_lines(root, "penstock")]) + "\n"
 
 
-def _lines(command: click.Command, name: str) -> Iterator[str]:
-    children: dict[str, click.Command] = getattr(command, "commands", {})
+def _lines(command: Any, name: str) -> Iterator[str]:
+    children: dict[str, Any] = getattr(command, "commands", {})
     if children:
         for child, one in children.items():
             yield from _lines(one, f"{name} {child}")

@@ -159,7 +159,8 @@ class MemoryStore:
     async def audit(self, *, target: str = "", limit: int = 50, before: float = 0.0) -> list[Audit]:
         """Audit entries, newest first."""
         rows = [one for one in self._audit if target in ("", one.target) and (not before or one.at < before)]
-        return sorted(reversed(rows), key=lambda one: -one.at)[:limit]
+        rows.reverse()
+        return sorted(rows, key=lambda one: -one.at)[:limit]
 
     async def outbox(self, *, topic: str, limit: int = 50) -> list[OutboxItem]:
         """Actions not yet carried out, oldest first."""
