@@ -236,7 +236,7 @@ def _count(table: str) -> str:
     return (
         f"(SELECT CASE WHEN n <= {_COUNTED} THEN n ELSE greatest(n, (SELECT reltuples FROM pg_class "  # noqa: S608
         f"WHERE oid = '{table}'::regclass)::bigint) END "
-        f"FROM (SELECT count(*) AS n FROM (SELECT 1 FROM {table} LIMIT {_COUNTED + 1}) AS some) AS counted)"
+        f"FROM (SELECT count(*) AS n FROM (SELECT 1 FROM {table} LIMIT {_COUNTED + 1}) AS first) AS counted)"
     )
 
 
