@@ -349,7 +349,7 @@ class Milter:
         daemon = self._macro(b"daemon_name")
         return Connection(
             client_ip=self._client_ip or self._macro(b"client_addr"),
-            client_name=self._client_name or self._macro(b"client_name"),
+            client_name=self._client_name,
             helo=self._helo,
             peer_ip=base.peer_ip,
             login=self._macro(b"auth_authen"),

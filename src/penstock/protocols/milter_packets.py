@@ -67,7 +67,7 @@ _WANTED_STEPS = (
 # Naming macros for one stage empties every other stage's list, so each stage that matters stands here. Stages left
 # out (end of headers, which is also sent before each header and body chunk) then cost nothing.
 _MACROS = (
-    (0, b"{daemon_name} {client_addr} {client_name}"),
+    (0, b"{daemon_name} {client_addr}"),
     (1, b"{tls_version}"),
     (2, b"i {auth_authen} {auth_type} {tls_version} {daemon_name}"),
     (3, b"{rcpt_mailer}"),
