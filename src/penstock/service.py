@@ -34,7 +34,6 @@ from penstock.model import DecisionRow, Held, make_id
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
 from penstock.store.ports import Store, StoreUnavailable
-from penstock.store.scale import ScaleStore
 from penstock.store.sqlite import SqliteStore
 from penstock.watch import Watch, decision_line
 from penstock.workers.held import Release
@@ -246,6 +245,8 @@ def make_store(settings: Settings, now: Callable[[], float]) -> Store:
     """The store that the settings name."""
     section = settings.store
     if section.valkey:
+        from penstock.store.scale import ScaleStore  # its drivers are an extra
+
         return ScaleStore(section.valkey, section.postgres, now=now)
     return SqliteStore(section.path, now=now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import msgspec
 import structlog
@@ -162,7 +163,7 @@ class _Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the peer in unless there are too many."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop has no subclasses of asyncio's
         listener = self._listener
         if len(listener.sessions) >= listener.settings.max_connections or listener.sessions.is_stopping:
             listener.count("http-connections-refused")

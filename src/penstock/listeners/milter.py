@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 from msgspec import Struct
@@ -129,7 +130,7 @@ class _Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let mail servers in and nobody else."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop has no subclasses of asyncio's
         listener, peer = self._listener, peer_of(transport)
         if not is_in(peer, listener.settings.trusted_networks):
             listener.count("milter-strangers")

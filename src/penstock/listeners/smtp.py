@@ -7,6 +7,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from msgspec import Struct
 
@@ -163,8 +164,8 @@ class _Client(asyncio.Protocol):
     # Transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         if self._is_encrypting:
             return
         listener, settings = self._listener, self._listener.settings
@@ -172,14 +173,14 @@ class _Client(asyncio.Protocol):
         is_full = len(listener.connections) >= settings.max_connections
         if is_full or listener.per_client[self._peer_ip] >= settings.max_connections_per_client:
             listener.count("smtp-too-many-connections")
-            transport.write(f"421 4.7.0 {settings.hostname} Too many connections\r\n".encode())
-            transport.close()
+            self._transport.write(f"421 4.7.0 {settings.hostname} Too many connections\r\n".encode())
+            self._transport.close()
             return
         listener.connections.add(self)
         listener.per_client[self._peer_ip] += 1
         self._is_counted = True
         listener.count("smtp-connections")
-        self._begin(transport)
+        self._begin(self._transport)
 
     def _begin(self, transport: asyncio.Transport) -> None:
         listener, settings = self._listener, self._listener.settings
