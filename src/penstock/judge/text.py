@@ -41,6 +41,9 @@ _HEADER_NEXT = re.compile(
     r"^\*?(?:sent|date|gesendet|datum|to|an|subject|betreff|envoyé|cc)(?:\*?:|:\*?) ?", re.IGNORECASE
 )
 
+_BEGINS = frozenset("-_*FfVvDdSsGgEeBb")
+"""First letters of lines that may end new text: dashes, From, Von, De, Sent, Gesendet, Get, Envoyé, Begin, von …"""
+
 
 class Split(Struct, frozen=True):
     """A plain text taken apart."""
@@ -92,11 +95,12 @@ def split_reply(text: str) -> Split:
             if into is signature:
                 into = new
             continue
-        if into is not quoted:
+        # Most lines are none of these, and their first or last letter tells so.
+        if into is not quoted and stripped and (stripped[0] in _BEGINS or stripped[-1] == ":"):
             if _FORWARDED.match(stripped) or _is_header_block(lines, number):
                 into = quoted
                 continue
-            if _WROTE.match(stripped) and _is_followed_by_quote(lines, number):
+            if stripped[-1] == ":" and _WROTE.match(stripped) and _is_followed_by_quote(lines, number):
                 continue
             if into is new and (_SIGNATURE.match(line.rstrip("\r")) or _SENT_FROM.match(stripped)):
                 into = signature
