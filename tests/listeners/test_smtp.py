@@ -10,6 +10,7 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from tests.listeners.gate import FakeGate
 from tests.neighbours.sink import Sink
 
@@ -180,7 +181,9 @@ async def test_a_forwarded_stranger_needs_a_login():
         await client.say("EHLO proxy")
         assert (await client.say("XCLIENT ADDR=198.51.100.9 NAME=[UNAVAILABLE]"))[0] == 220
         assert (await client.send())[0] == 554
-        assert (await client.say("RSET"))[0] == 250
+        await client.close()
+        client = await Client.to(listener)
+        await client.say("EHLO proxy")
         assert (await client.say("XCLIENT ADDR=198.51.100.9 LOGIN=joe+40example.com"))[0] == 220
         assert (await client.send())[0] == 250
 
@@ -460,3 +463,22 @@ async def test_a_client_that_leaves_while_it_is_judged_is_on_record():
         assert len(gate.outcomes) == 1
         assert len(sink.messages) == 1
         assert not listener.connections
+
+
+async def test_the_same_on_uvloop(certificate):
+    """uvloop's transports differ; a message, and one after STARTTLS, go through there too."""
+
+    async def talk():
+        more = {"certificate": certificate[0], "key": certificate[1]}
+        async with Sink() as sink, relay(sink, **more) as listener:
+            client = await Client.to(listener)
+            first = await client.send()
+            await client.say(b"STARTTLS\r\n")
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            await client.writer.start_tls(context)
+            second = await client.send()
+            await client.close()
+            return first[0], second[0], len(sink.messages)
+
+    assert await asyncio.to_thread(uvloop.run, talk()) == (250, 250, 2)

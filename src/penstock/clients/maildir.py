@@ -23,7 +23,7 @@ class MaildirNextHop:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def open(self, mail_from: str, parameters: tuple[str, ...]) -> Transaction:
+    async def open(self, mail_from: str, parameters: tuple[str, ...], rcpt_to: Sequence[str] = ()) -> Transaction:
         """Begin a message."""
         return _MaildirTransaction(self._folder, mail_from)
 
@@ -83,4 +83,9 @@ def _write(folder: Path, data: bytes) -> str:
         file.flush()
         os.fsync(file.fileno())
     (folder / "tmp" / name).rename(folder / "new" / name)
+    handle = os.open(folder / "new", os.O_RDONLY)
+    try:
+        os.fsync(handle)  # the name too is on disk
+    finally:
+        os.close(handle)
     return name

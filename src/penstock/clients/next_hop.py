@@ -6,23 +6,26 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol
 
 from msgspec import Struct
 
+from penstock.clients.smtp_wire import TROUBLE, Wire
 from penstock.model import Reply
 from penstock.protocols.smtp_client import (
     Answer,
-    AnswerReader,
     ProtocolFault,
     extensions_of,
     mail_command,
+    needs_utf8,
     rcpt_command,
     stuffed,
 )
 
 _DOWN = Reply(451, "4.4.1", "The next hop does not answer; try again later")
 _LOST = Reply(451, "4.4.2", "The connection to the next hop was lost; try again later")
+_NO_UTF8 = Reply(550, "5.6.7", "The next hop takes no addresses outside ASCII")
 _IDLE_S = 60.0
 """Postfix closes a silent client after 300 s, under stress after 10 s; a stale connection is noticed and replaced."""
 
@@ -54,8 +57,12 @@ class Transaction(Protocol):
 class NextHop(Protocol):
     """Where accepted mail goes."""
 
-    async def open(self, mail_from: str, parameters: tuple[str, ...]) -> Transaction:
-        """Begin a transaction. Raises NextHopUnavailable."""
+    async def open(self, mail_from: str, parameters: tuple[str, ...], rcpt_to: Sequence[str] = ()) -> Transaction:
+        """Begin a transaction. Raises NextHopUnavailable.
+
+        `rcpt_to` are the recipients that will be named first, in this order, where they are known already: they go
+        along with MAIL to a server that has PIPELINING. Each is still to be named by `rcpt`.
+        """
 
     async def send(
         self, mail_from: str, rcpt_to: Sequence[str], parameters: tuple[str, ...], raw: bytes
@@ -82,120 +89,38 @@ class NextHopSettings(Struct, frozen=True):
     max_idle: int = 20
 
 
-class _Wire(asyncio.Protocol):
-    """One connection: bytes out, replies in, in order."""
-
-    def __init__(self) -> None:
-        self.extensions: dict[str, str] = {}
-        self.greeting = ""
-        self.is_open = False
-        self.idle_since = 0.0
-        self._reader = AnswerReader()
-        self._answers: deque[Answer] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._fault: Exception | None = None
-        self._transport: asyncio.Transport | None = None
-        self._can_write: asyncio.Future[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.is_open = transport, True
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._answers += self._reader.feed(data)
-        except ProtocolFault as fault:
-            self._fail(fault)
-            self.close()
-            return
-        self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_open = False
-        self._fail(exc or ConnectionResetError("the next hop closed the connection"))
-        if self._can_write is not None and not self._can_write.done():
-            self._can_write.set_result(None)
-
-    def pause_writing(self) -> None:
-        self._can_write = asyncio.get_running_loop().create_future()
-
-    def resume_writing(self) -> None:
-        if self._can_write is not None and not self._can_write.done():
-            self._can_write.set_result(None)
-        self._can_write = None
-
-    def _fail(self, fault: Exception) -> None:
-        self._fault = self._fault or fault
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
-
-    async def drain(self) -> None:
-        if self._can_write is not None:
-            await self._can_write
-
-    async def answer(self, timeout_s: float) -> Answer:
-        """The next reply. Raises OSError, ProtocolFault, TimeoutError."""
-        if not self._answers:
-            if self._fault is not None:
-                raise self._fault
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._waiter
-            finally:
-                self._waiter = None
-            if not self._answers:
-                raise self._fault or ConnectionResetError("the next hop closed the connection")
-        return self._answers.popleft()
-
-    async def encrypt(self, host: str, context: ssl.SSLContext, timeout_s: float) -> None:
-        assert self._transport is not None
-        loop = asyncio.get_running_loop()
-        transport = await loop.start_tls(
-            self._transport, self, context, server_hostname=host, ssl_handshake_timeout=timeout_s
-        )
-        assert transport is not None
-        self._transport = transport
-
-    def close(self) -> None:
-        self.is_open = False
-        if self._transport is not None:
-            self._transport.close()
-
-
-_TROUBLE = (OSError, ProtocolFault, TimeoutError)
-
-
 class SmtpNextHop:
     """The next hop over SMTP."""
 
     def __init__(self, settings: NextHopSettings) -> None:
         self._settings = settings
-        self._idle: list[_Wire] = []
+        self._idle: list[Wire] = []
 
-    async def open(self, mail_from: str, parameters: tuple[str, ...]) -> Transaction:
-        """Begin a transaction; a connection that turns out to be stale is replaced once."""
+    async def open(self, mail_from: str, parameters: tuple[str, ...], rcpt_to: Sequence[str] = ()) -> Transaction:
+        """Begin a transaction; a connection that turns out to be stale is replaced."""
         while True:
             wire, is_fresh = await self._take()
+            if needs_utf8(mail_from) and "SMTPUTF8" not in wire.extensions:
+                return _SmtpTransaction(self, wire, _NO_UTF8, (), self._settings)
+            ahead = tuple(rcpt_to) if "PIPELINING" in wire.extensions else ()
+            commands = [mail_command(mail_from, parameters, wire.extensions), *map(rcpt_command, ahead)]
             try:
-                wire.write(mail_command(mail_from, parameters, wire.extensions))
+                wire.write(b"".join(commands))
                 answer = await wire.answer(self._settings.command_s)
-            except _TROUBLE as trouble:
-                wire.close()
+                if 300 <= answer.code < 400:
+                    raise ProtocolFault(f"{answer.code} to MAIL")
+            except TROUBLE as trouble:
+                wire.abort()
                 if is_fresh:
                     raise NextHopUnavailable(_DOWN, repr(trouble)) from trouble
                 continue
+            except BaseException:
+                wire.abort()
+                raise
             if answer.code == 421 and not is_fresh:
-                wire.close()
+                wire.abort()
                 continue
-            return _SmtpTransaction(self, wire, answer.reply(), self._settings)
+            return _SmtpTransaction(self, wire, _passed_on(answer), ahead, self._settings)
 
     async def send(
         self, mail_from: str, rcpt_to: Sequence[str], parameters: tuple[str, ...], raw: bytes
@@ -204,58 +129,58 @@ class SmtpNextHop:
         return await send_through(self, mail_from, rcpt_to, parameters, raw)
 
     async def check(self) -> str:
-        """The server's greeting."""
-        wire, _ = await self._take()
-        self.give_back(wire)
+        """The server's greeting, over a connection of its own."""
+        wire = await self._fresh()
+        wire.quit()
         return wire.greeting
 
     async def close(self) -> None:
         """Let idle connections go."""
         for wire in self._idle:
-            if wire.is_open:
-                wire.write(b"QUIT\r\n")
-                wire.close()
+            wire.quit()
         self._idle.clear()
 
-    def give_back(self, wire: _Wire) -> None:
+    def give_back(self, wire: Wire) -> None:
         """Keep a connection for the next message, or close it where there are enough."""
-        if wire.is_open and len(self._idle) < self._settings.max_idle:
+        if wire.is_clean and len(self._idle) < self._settings.max_idle:
             wire.idle_since = asyncio.get_running_loop().time()
             self._idle.append(wire)
-        elif wire.is_open:
-            wire.write(b"QUIT\r\n")
-            wire.close()
+        else:
+            wire.quit()
 
-    async def _take(self) -> tuple[_Wire, bool]:
+    async def _take(self) -> tuple[Wire, bool]:
         now = asyncio.get_running_loop().time()
         while self._idle:
             wire = self._idle.pop()
-            if wire.is_open and now - wire.idle_since < _IDLE_S:
+            if wire.is_clean and now - wire.idle_since < _IDLE_S:
                 return wire, False
-            wire.close()
+            wire.quit()
+        return await self._fresh(), True
+
+    async def _fresh(self) -> Wire:
         try:
             async with asyncio.timeout(self._settings.connect_s):
-                return await self._connect(), True
-        except (*_TROUBLE, ssl.SSLError) as trouble:
+                return await self._connect()
+        except TROUBLE as trouble:
             raise NextHopUnavailable(_DOWN, f"{self._settings.address}: {trouble!r}") from trouble
 
-    async def _connect(self) -> _Wire:
+    async def _connect(self) -> Wire:
         loop, settings = asyncio.get_running_loop(), self._settings
         host = "localhost"
         if settings.address.startswith("unix:"):
-            _, wire = await loop.create_unix_connection(_Wire, settings.address.removeprefix("unix:"))
+            _, wire = await loop.create_unix_connection(Wire, settings.address.removeprefix("unix:"))
         else:
             host, _, port = settings.address.rpartition(":")
             host = host.strip("[]")
-            _, wire = await loop.create_connection(_Wire, host, int(port))
+            _, wire = await loop.create_connection(Wire, host, int(port))
         try:
             await self._greet(wire, host)
         except BaseException:
-            wire.close()
+            wire.abort()
             raise
         return wire
 
-    async def _greet(self, wire: _Wire, host: str) -> None:
+    async def _greet(self, wire: Wire, host: str) -> None:
         settings = self._settings
         greeting = await wire.answer(settings.connect_s)
         if not greeting.is_good:
@@ -269,48 +194,65 @@ class SmtpNextHop:
             answer = await wire.answer(settings.command_s)
             if not answer.is_good:
                 raise ProtocolFault(f"STARTTLS {answer.code} {answer.lines[0]}")
-            await wire.encrypt(host, ssl.create_default_context(), settings.connect_s)
+            await wire.encrypt(host, _verifying(), settings.connect_s)
             await self._ehlo(wire)
 
-    async def _ehlo(self, wire: _Wire) -> None:
-        wire.write(f"EHLO {self._settings.helo}\r\n".encode())
-        answer = await wire.answer(self._settings.command_s)
-        if answer.is_good:
-            wire.extensions = extensions_of(answer)
-            return
-        wire.write(f"HELO {self._settings.helo}\r\n".encode())
-        answer = await wire.answer(self._settings.command_s)
-        if not answer.is_good:
-            raise ProtocolFault(f"HELO {answer.code} {answer.lines[0]}")
+    async def _ehlo(self, wire: Wire) -> None:
+        for verb in ("EHLO", "HELO"):
+            wire.write(f"{verb} {self._settings.helo}\r\n".encode())
+            answer = await wire.answer(self._settings.command_s)
+            if answer.is_good:
+                wire.extensions = extensions_of(answer)
+                return
+        raise ProtocolFault(f"HELO {answer.code} {answer.lines[0]}")
+
+
+@cache
+def _verifying() -> ssl.SSLContext:
+    """Certificates are checked against the system's authorities, read once."""
+    return ssl.create_default_context()
+
+
+def _passed_on(answer: Answer) -> Reply:
+    """A reply as our client may hear it: 421 speaks of a connection that is not the client's."""
+    reply = answer.reply()
+    return Reply(451, "4.3.2", reply.text) if reply.code == 421 else reply
 
 
 class _SmtpTransaction:
-    def __init__(self, hop: SmtpNextHop, wire: _Wire, mail: Reply, settings: NextHopSettings) -> None:
+    def __init__(
+        self, hop: SmtpNextHop, wire: Wire, mail: Reply, ahead: Sequence[str], settings: NextHopSettings
+    ) -> None:
         self.mail = mail
         self._hop = hop
         self._wire = wire
+        self._ahead = deque(ahead)
         self._settings = settings
         self._is_over = False
 
     async def rcpt(self, address: str) -> Reply:
         """Name a recipient."""
-        self._wire.write(rcpt_command(address))
-        return (await self._answer(self._settings.command_s)).reply()
+        if self._ahead:
+            expected = self._ahead.popleft()
+            assert address == expected, "recipients are named in the order that was announced"
+        else:
+            self._wire.write(rcpt_command(address))
+        return _passed_on(await self._answer(self._settings.command_s))
 
     async def data(self, raw: bytes) -> Reply:
         """Hand the message over. What fails after the final dot leaves the outcome unknown, and is never sent again."""
+        assert not self._ahead, "every recipient that was announced is named"
         self._wire.write(b"DATA\r\n")
-        answer = await self._answer(self._settings.command_s)
+        answer = await self._answer(self._settings.command_s, good=354)
         if answer.code == 354:
             self._wire.write(stuffed(raw))
-            await self._wire.drain()
             answer = await self._answer(self._settings.data_s)
         self._is_over = True
         if answer.code == 421:
-            self._wire.close()
+            self._wire.quit()
         else:
             self._hop.give_back(self._wire)
-        return answer.reply()
+        return _passed_on(answer)
 
     async def abort(self) -> None:
         """RSET, and the connection serves the next message."""
@@ -319,36 +261,41 @@ class _SmtpTransaction:
         self._is_over = True
         try:
             self._wire.write(b"RSET\r\n")
-            answer = await self._wire.answer(self._settings.connect_s)
-        except _TROUBLE:
-            self._wire.close()
+            for _ in range(len(self._ahead) + 1):
+                answer = await self._wire.answer(self._settings.connect_s)
+        except TROUBLE:
+            self._wire.abort()
             return
         except BaseException:
-            self._wire.close()
+            self._wire.abort()
             raise
         if answer.is_good:
             self._hop.give_back(self._wire)
         else:
-            self._wire.close()
+            self._wire.quit()
 
-    async def _answer(self, timeout_s: float) -> Answer:
+    async def _answer(self, timeout_s: float, good: int = 250) -> Answer:
+        """The next reply: an error, or what stands for good here (a 2xx, or 354). Raises NextHopUnavailable."""
         try:
-            return await self._wire.answer(timeout_s)
-        except _TROUBLE as trouble:
+            answer = await self._wire.answer(timeout_s)
+            if answer.is_good and answer.code // 100 != good // 100:
+                raise ProtocolFault(f"{answer.code} is no answer to this")
+        except TROUBLE as trouble:
             self._is_over = True
-            self._wire.close()
+            self._wire.abort()
             raise NextHopUnavailable(_LOST, repr(trouble)) from trouble
         except BaseException:
             self._is_over = True
-            self._wire.close()  # cancelled halfway: its next reply would answer somebody else
+            self._wire.abort()  # cancelled halfway: its next reply would answer somebody else
             raise
+        return answer
 
 
 async def send_through(
     hop: NextHop, mail_from: str, rcpt_to: Sequence[str], parameters: tuple[str, ...], raw: bytes
 ) -> tuple[tuple[str, int, str], ...]:
     """A whole message in one transaction, to those recipients that are taken."""
-    transaction = await hop.open(mail_from, parameters)
+    transaction = await hop.open(mail_from, parameters, rcpt_to)
     if transaction.mail.code >= 400:
         await transaction.abort()
         return tuple((one, transaction.mail.code, transaction.mail.text) for one in rcpt_to)

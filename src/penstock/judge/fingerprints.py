@@ -9,6 +9,7 @@ survive even another wording.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -74,7 +75,7 @@ def text_keys(text: str) -> list[str]:
     words, ends = _words(text)
     if len(words) < FEWEST_WORDS:
         return []
-    hashes = np.array([xxh3_64_intdigest(word.encode()) for word in words], dtype=np.uint64)
+    hashes = np.array([_hash(word) for word in words], dtype=np.uint64)
     long, short = _shingles(hashes, ends, LONG), _shingles(hashes, ends, SHORT)
     if short.size < FEWEST_SHINGLES:
         return [f"text:w{xxh3_64_hexdigest(' '.join(words).encode())}"]
@@ -83,6 +84,12 @@ def text_keys(text: str) -> list[str]:
     if long.size < LONG_KEYS:
         return bands
     return [f"text:l{one:016x}" for one in _least(long, LONG_KEYS)] + bands
+
+
+@lru_cache(maxsize=65536)
+def _hash(word: str) -> int:
+    """Words come again and again; keeping theirs halves the cost."""
+    return xxh3_64_intdigest(word.encode())
 
 
 def _words(text: str) -> tuple[list[str], list[int]]:

@@ -162,7 +162,7 @@ class Session:
                 return admission.refusal
         try:
             if self._transaction is None:
-                self._transaction = await self._hop.open(self._mail_from, self._parameters)
+                self._transaction = await self._hop.open(self._mail_from, self._parameters, (event.address,))
             if self._transaction.mail.code >= 400:
                 return self._transaction.mail
             reply = await self._transaction.rcpt(event.address)

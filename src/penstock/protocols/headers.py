@@ -14,10 +14,10 @@ _UNSAFE = re.compile(r"[^!-~]")
 def rewrite(raw: bytes, add: Sequence[tuple[str, str]], remove: Sequence[str], received: bytes = b"") -> bytes:
     """A message without any field named in `remove` (folded lines with it), `received` and then `add` on top.
 
-    Only the header block is looked at; it ends at the first empty line, or at the first line that is no field. The
-    bytes of what is kept are not touched. `raw` has CRLF line ends; `remove` is lower case.
+    Only the header block is looked at; it ends at the first empty line. The bytes of what is kept are not touched.
+    `raw` has CRLF line ends; `remove` is lower case.
     """
-    top = received + b"".join([f"{name}: {one_line(value)}\r\n".encode() for name, value in add])
+    top = received + b"".join([f"{name}: {one_line(value)}\r\n".encode("utf-8", "replace") for name, value in add])
     if not remove:
         return top + raw
     spans = _fields(raw, _pattern(tuple(remove)))

@@ -10,6 +10,7 @@ from penstock.model import Reply
 
 _MOST_BYTES = 65_536  # of one reply; RFC 5321 4.5.3.1.5 has lines of 512, and nobody sends many
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?: |$)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LINE = re.compile(rb"^(\d{3})(?:([ -])(.*))?$", re.DOTALL)
 
 
@@ -33,7 +34,8 @@ class Answer(Struct, frozen=True):
         found = _ENHANCED.match(self.lines[0])
         enhanced = found[1] if found else ""
         texts = [line.removeprefix(enhanced).strip() for line in self.lines]
-        return Reply(self.code, enhanced, " ".join(text for text in texts if text)[:400])
+        text = " ".join([text for text in texts if text])[:400]
+        return Reply(self.code, enhanced, text if text.isprintable() else _CONTROL.sub("?", text))
 
 
 class AnswerReader:
@@ -43,6 +45,11 @@ class AnswerReader:
         self._input = bytearray()
         self._lines: list[str] = []
         self._size = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no reply has begun."""
+        return not (self._input or self._lines)
 
     def feed(self, data: bytes) -> list[Answer]:
         """Take bytes; the replies that are complete now. Raises ProtocolFault."""
@@ -83,21 +90,31 @@ def extensions_of(answer: Answer) -> dict[str, str]:
 
 
 def mail_command(mail_from: str, parameters: tuple[str, ...], extensions: dict[str, str]) -> bytes:
-    """MAIL with those parameters that the server announced. Raises ProtocolFault where one is needed and missing."""
+    """MAIL with those parameters that the server announced. Raises ValueError for what is no address."""
     kept = []
     for one in parameters:
         keyword = one.partition("=")[0].upper()
         name = {"BODY": "8BITMIME"}.get(keyword, keyword)
         if name in extensions:
             kept.append(" " + one)
-        elif name == "SMTPUTF8" and not mail_from.isascii():
-            raise ProtocolFault("the server has no SMTPUTF8")
-    return f"MAIL FROM:<{mail_from}>{''.join(kept)}\r\n".encode()
+    return f"MAIL FROM:<{_checked(mail_from)}>{_checked(''.join(kept))}\r\n".encode()
 
 
 def rcpt_command(address: str) -> bytes:
-    """RCPT."""
-    return f"RCPT TO:<{address}>\r\n".encode()
+    """RCPT. Raises ValueError for what is no address."""
+    return f"RCPT TO:<{_checked(address)}>\r\n".encode()
+
+
+def needs_utf8(address: str) -> bool:
+    """Whether an address can only be sent to a server that has SMTPUTF8 (RFC 6531)."""
+    return not address.isascii()
+
+
+def _checked(text: str) -> str:
+    """No listener of ours lets a line end into an address; nothing that slips through becomes a command."""
+    if _CONTROL.search(text):
+        raise ValueError(f"control characters in {text!r}")
+    return text
 
 
 def stuffed(raw: bytes) -> bytes:

@@ -59,13 +59,11 @@ class DataReader:
         self._chunks.append(data)
 
     def message(self) -> bytes:
-        """The message without its end and its dot-stuffing; still counted until `release`."""
+        """The message without its end and its dot-stuffing (RFC 5321 section 4.5.2); still counted until `release`."""
         raw = b"".join(self._chunks)
         self._chunks = []
-        raw = raw[:-3] if len(raw) > 3 else b""
-        if raw.startswith(b"."):
-            raw = raw[1:]
-        return raw.replace(b"\r\n..", b"\r\n.") if b"\r\n.." in raw else raw
+        raw = raw[1 if raw.startswith(b".") else 0 : -3]
+        return raw.replace(b"\r\n.", b"\r\n")
 
     def release(self) -> None:
         """Give the room back."""

@@ -25,6 +25,7 @@ _COMMAND_BYTES = 2048
 """RFC 5321 asks for 512; extensions lengthen MAIL, and AUTH carries its response."""
 _AUTH_BYTES = 12288  # RFC 4954 section 4
 _BODY_VALUES = ("7BIT", "8BITMIME")
+_ATTRIBUTES = {"ADDR": "client_ip", "NAME": "client_name", "HELO": "helo", "LOGIN": "login"}
 
 
 class SmtpServer:
@@ -55,6 +56,7 @@ class SmtpServer:
 
     def _forget_transaction(self) -> None:
         self._has_mail = False
+        self._has_utf8 = False
         self._recipients = 0
 
     # What the shell calls.
@@ -108,17 +110,20 @@ class SmtpServer:
         """Answer the open question with a reply; 2xx lets the transaction go on."""
         asked, self._asked = self._asked, None
         is_good = reply.code < 400
+        is_fault = not is_good
         match asked:
             case MailAsked():
                 self._has_mail = is_good
             case RcptAsked():
                 self._recipients += is_good
+                is_fault = not self._recipients  # a list with some dead addresses is no attack
             case MessageAsked():
                 self._end_message()
+                is_fault = False
             case _:
                 pass
         self._output.append(f"{reply.line()}\r\n".encode("utf-8", "replace"))
-        if not is_good and not isinstance(asked, MessageAsked):
+        if is_fault:
             self._count_error()
 
     def authenticated(self, login: str, method: str) -> None:
@@ -185,24 +190,28 @@ class SmtpServer:
         self._forget_transaction()
 
     def _take_line(self) -> Event | _More | None:
-        end = self._input.find(b"\r\n")
+        end = self._input.find(b"\n")
         most = _AUTH_BYTES if self._lines is not None else _COMMAND_BYTES
-        if end < 0 or end > most:
-            if len(self._input) > most and not self._is_skipping:
+        if end < 0:
+            if len(self._input) > most + 1:
                 self._is_skipping = True
-            if self._is_skipping and end < 0:
                 del self._input[:-1]  # keep a CR whose LF is still to come
-            if end < 0:
-                return _MORE
+            return _MORE
         line = bytes(self._input[:end])
-        del self._input[: end + 2]
-        if self._is_skipping or end > most:
+        del self._input[: end + 1]
+        if not line.endswith(b"\r"):
+            # Where a command ends is now a matter of opinion, and what follows may be smuggled: no more of it.
+            self._say(500, "5.5.2", "Bare LF in a command (RFC 5321 section 2.3.8)")
+            self._close()
+            return Closed()
+        line = line[:-1]
+        if self._is_skipping or len(line) > most:
             self._is_skipping = False
             self._lines = None
             return self._fault(500, "5.5.6", "Line too long")
-        if b"\n" in line or b"\r" in line or b"\0" in line:
+        if b"\r" in line or b"\0" in line:
             self._lines = None
-            return self._fault(500, "5.5.2", "Bare CR, LF or NUL in a command")
+            return self._fault(500, "5.5.2", "Bare CR or NUL in a command")
         if self._lines is not None:
             continuation, self._lines = self._lines, None
             return continuation(line)
@@ -229,6 +238,9 @@ class SmtpServer:
         self._forget_transaction()
         self._is_esmtp = is_esmtp
         self._helo = name
+        if self.has_xclient:
+            # From here on it may be the client itself that speaks, through a proxy that only passes bytes on.
+            self._may_forward = False
         if not self.has_xclient or not self.connection.helo:
             self._change(helo=name)
         lines = [self._settings.hostname, *(self._extensions() if is_esmtp else ())]
@@ -272,6 +284,8 @@ class SmtpServer:
                 case "SIZE" if value.isdigit():
                     if len(value) > 15 or int(value) > self._settings.max_message_bytes:
                         return self._fault(552, "5.3.4", "Message is larger than this server takes")
+                    if self._room.used_bytes + int(value) > self._room.limit_bytes:
+                        return self._fault(452, "4.3.1", "No room for this message now; try again later")
                 case "BODY" if value.upper() in _BODY_VALUES:
                     kept.append(one)
                 case "SMTPUTF8" if not value:
@@ -280,7 +294,8 @@ class SmtpServer:
                     pass
                 case _:
                     return self._fault(555, "5.5.4", f"Unknown parameter {name[:40]}")
-        if not path.isascii() and "SMTPUTF8" not in (one.upper() for one in kept):
+        self._has_utf8 = any(one.upper() == "SMTPUTF8" for one in kept)
+        if not path.isascii() and not self._has_utf8:
             return self._fault(550, "5.6.7", "An address outside ASCII needs SMTPUTF8")
         return MailAsked(path, tuple(kept))
 
@@ -297,6 +312,8 @@ class SmtpServer:
             return self._fault(555, "5.5.4", f"Unknown parameter {parameters[0][:40]}")
         if not is_address(path):
             return self._fault(501, "5.1.3", "The address has no domain")
+        if not path.isascii() and not self._has_utf8:
+            return self._fault(553, "5.6.7", "An address outside ASCII needs SMTPUTF8")
         return RcptAsked(path)
 
     def _data_begins(self, argument: str) -> Event | None:
@@ -326,7 +343,7 @@ class SmtpServer:
 
     def _vrfy(self, argument: str) -> Event | None:
         self._say(252, "2.5.2", "Send some mail, and it will be seen")
-        return self._count_error()
+        return None
 
     def _quit(self, argument: str) -> Event | None:
         self._say(221, "2.0.0", "Bye")
@@ -405,13 +422,10 @@ class SmtpServer:
         except SyntaxFault as fault:
             return self._fault(501, "5.5.4", str(fault))
         self.has_xclient = True
-        connection = self.connection
-        self._change(
-            client_ip=_address(found.get("ADDR", connection.client_ip)),
-            client_name=found.get("NAME", connection.client_name),
-            helo=found.get("HELO", connection.helo),
-            login=found.get("LOGIN", connection.login),
-        )
+        if "ADDR" in found:
+            # Another client: nothing that was known of the one before is true of it.
+            self._change(client_name="", helo="", login="", login_method="")
+        self._change(**{_ATTRIBUTES[name]: value for name, value in found.items() if name in _ATTRIBUTES})
         self._start_anew()
         self._say(220, "", f"{self._settings.hostname} ESMTP Penstock")
         return None
@@ -424,12 +438,8 @@ class SmtpServer:
             found = read_attributes(argument)
         except SyntaxFault as fault:
             return self._fault(501, "5.5.4", str(fault))
-        connection = self.connection
-        self._change(
-            client_ip=_address(found.get("ADDR", connection.client_ip)),
-            client_name=found.get("NAME", connection.client_name),
-            helo=found.get("HELO", connection.helo),
-        )
+        found.pop("LOGIN", None)
+        self._change(**{_ATTRIBUTES[name]: value for name, value in found.items() if name in _ATTRIBUTES})
         self._say(250, "2.0.0", "Ok")
         return None
 
@@ -486,8 +496,3 @@ _COMMANDS: dict[str, Callable[[SmtpServer, str], Event | None]] = {
     "XCLIENT": SmtpServer._xclient,
     "XFORWARD": SmtpServer._xforward,
 }
-
-
-def _address(text: str) -> str:
-    """An address as XCLIENT and XFORWARD write it: IPv6 with a tag."""
-    return text[5:] if text[:5].upper() == "IPV6:" else text

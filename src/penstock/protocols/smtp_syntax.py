@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 
 _PATH = re.compile(r"<([^<>\x00-\x20\x7f]{0,512}|\"(?:[^\"\\\x00-\x1f]|\\[ -~]){0,200}\"@[^<>\x00-\x20]{1,255})>")
@@ -60,10 +61,21 @@ def read_attributes(argument: str) -> dict[str, str]:
         if not equals or not name or len(value) > 255:
             raise SyntaxFault("write NAME=value")
         text = read_xtext(value)
-        found[name.upper()] = "" if text.upper() in ("[UNAVAILABLE]", "[TEMPUNAVAIL]") else text
+        text = "" if text.upper() in ("[UNAVAILABLE]", "[TEMPUNAVAIL]") else text
+        if any(sign < " " or sign == "\x7f" for sign in text):
+            raise SyntaxFault("a value has control characters")
+        found[name.upper()] = _read_ip(text) if name.upper() == "ADDR" else text
     if not found:
         raise SyntaxFault("write NAME=value")
     return found
+
+
+def _read_ip(text: str) -> str:
+    text = text[5:] if text[:5].upper() == "IPV6:" else text
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        raise SyntaxFault("ADDR is no address") from None
 
 
 def read_base64(line: bytes) -> bytes | None:
