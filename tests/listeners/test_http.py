@@ -6,6 +6,7 @@ import ipaddress
 import json
 
 import pytest
+import uvloop
 
 from neighbours.gate import FakeGate, Surroundings, decision
 from penstock.listeners.http import HttpListener, HttpSettings
@@ -127,6 +128,17 @@ async def test_a_connection_is_kept_and_chunks_are_read():
         writer.close()
 
     assert [one.raw for one in running.gate.submissions] == [MESSAGE] * 2
+
+
+async def test_a_client_that_shuts_down_its_side_is_answered():
+    """In both protocols, also while its message is still being judged."""
+    async with Running(FakeGate(judge_s=0.05)) as running:
+        for data, begin in ((request("/checkv2", MESSAGE), b"HTTP/1.1 200"), (rspamc(), b"RSPAMD/1.3 0 EX_OK")):
+            reader, writer = await running.open()
+            writer.write(data)
+            writer.write_eof()
+            assert (await asyncio.wait_for(reader.read(), 5)).startswith(begin)
+            writer.close()
 
 
 async def test_what_a_stranger_may():
@@ -326,3 +338,15 @@ async def test_a_unix_socket_is_a_trusted_peer(tmp_path):
 
     assert running.gate.submissions[0].connection.login == "joe"
     assert not path.exists()
+
+
+def test_it_runs_on_uvloop():
+    """Its transports are none of asyncio's by name; errors are told there too."""
+
+    async def main():
+        async with Running(max_message_bytes=1000) as running:
+            good = await running.ask("/checkv2", MESSAGE)
+            large = await running.ask("/checkv2", b"x" * 2000)
+            return good[0], large[0], (await running.line(rspamc()))[:19]
+
+    assert uvloop.run(main()) == (200, 413, b"RSPAMD/1.3 0 EX_OK\r")

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 
 import pytest
+import uvloop
 
 from neighbours import milter_client as mta
 from neighbours.gate import FakeGate, Surroundings, decision
@@ -333,3 +334,14 @@ async def test_an_address_in_use_leaves_nothing_open():
             await second.listener.start()
 
     assert second.listener.addresses == []
+
+
+def test_it_runs_on_uvloop():
+    """Its transports are none of asyncio's by name."""
+
+    async def main():
+        async with Running(FakeGate()) as running:
+            client = await (await running.client()).begin()
+            return [await client.message() for _ in range(3)]
+
+    assert uvloop.run(main()) == [[("a", b"")]] * 3

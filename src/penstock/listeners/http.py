@@ -1,6 +1,7 @@
 """The HTTP listener: rspamd's port, with /health and /metrics; Exim's line protocol is told apart by its first line.
 
-A connection reads one request at a time. While it is answered nothing is read, so that pipelining fills no memory.
+A connection answers one request at a time. What comes meanwhile waits, and after the first piece nothing more is read,
+so that pipelining fills no memory.
 """
 
 from __future__ import annotations
@@ -156,7 +157,10 @@ class _Session(asyncio.Protocol):
         self._reader: HttpReader | RspamcReader | None = None
         self._held_bytes = 0
         self._is_answering = False
+        self._is_paused = False
+        self._is_at_eof = False
         self._is_blocked = False
+        self._ahead = b""
         self._is_leaving = False
         self._since = 0.0
         self._is_under_way = False
@@ -178,6 +182,10 @@ class _Session(asyncio.Protocol):
         """Read up to the next whole request."""
         if self._transport is None or self._is_leaving:
             return
+        if self._is_answering:
+            self._ahead += data
+            self._pause()
+            return
         if not self._is_under_way:
             self._is_under_way, self._since = True, asyncio.get_running_loop().time()
         try:
@@ -187,6 +195,11 @@ class _Session(asyncio.Protocol):
             self._refuse(trouble)
             return
         self._go_on()
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     def _receive(self, data: bytes) -> None:
         reader = self._reader
@@ -218,7 +231,6 @@ class _Session(asyncio.Protocol):
         if request is None:
             self._is_under_way = self._reader.is_under_way
             return
-        self._transport.pause_reading()
         self._is_answering = True
         self._hold(len(request.body) + self._reader.size_bytes)
         self._listener.sessions.run(self._answer(request), self._answered)
@@ -240,7 +252,7 @@ class _Session(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        keep_alive = request.keep_alive and not self._listener.sessions.is_stopping
+        keep_alive = request.keep_alive and not (self._listener.sessions.is_stopping or self._is_at_eof)
         transport.write(body if request.is_rspamc else response(status, body, content_type, keep_alive=keep_alive))
         if not keep_alive:
             transport.close()
@@ -254,8 +266,13 @@ class _Session(asyncio.Protocol):
 
     def _read_on(self) -> None:
         if not self._is_answering and self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
             self._go_on()
+            if self._ahead and not self._is_answering:
+                data, self._ahead = self._ahead, b""
+                self.data_received(data)
+            if self._is_paused and not self._ahead:
+                self._is_paused = False
+                self._transport.resume_reading()
 
     def _refuse(self, trouble: RequestError) -> None:
         """Say what is wrong, then read on for a moment without looking: a reset would swallow the answer."""
@@ -272,13 +289,17 @@ class _Session(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Answer nothing more to a peer that does not read."""
         self._is_blocked = True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._pause()
 
     def resume_writing(self) -> None:
         """It reads again."""
         self._is_blocked = False
         self._read_on()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more, but may still wait for its answer."""
+        self._is_at_eof = True
+        return self._is_answering
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; a message that is being judged is judged to its end."""

@@ -1,7 +1,7 @@
 """The milter listener: a mail server's packets on one side, the pipeline on the other.
 
-A connection has at most one task, which answers its open question and those that have already come behind it. While
-it runs nothing is read from the connection, so that a mail server that hurries fills no memory.
+A connection has at most one task, which answers its open question and those that have already come behind it. What
+comes while it runs waits, and after the first piece nothing more is read: a mail server that hurries fills no memory.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ class _Session(asyncio.Protocol):
         self._milter: Milter | None = None
         self._is_blocked = False
         self._is_answering = False
+        self._is_paused = False
         self._heard_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -155,14 +156,21 @@ class _Session(asyncio.Protocol):
             return
         self._heard_at = asyncio.get_running_loop().time()
         self._milter.receive(data)
-        self._go_on()
+        if self._is_answering:
+            self._pause()
+        else:
+            self._go_on()
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     def _go_on(self) -> None:
         if self._is_answering or self._is_blocked:
             return
         event = self._next()
         if event is not None and self._transport is not None:
-            self._transport.pause_reading()
             self._is_answering = True
             self._listener.sessions.run(self._answer(event), self._answered)
 
@@ -206,14 +214,15 @@ class _Session(asyncio.Protocol):
 
     def _read_on(self) -> None:
         if not self._is_answering and self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+            if self._is_paused:
+                self._is_paused = False
+                self._transport.resume_reading()
             self._go_on()
 
     def pause_writing(self) -> None:
         """Answer nothing more to a mail server that does not read."""
         self._is_blocked = True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._pause()
 
     def resume_writing(self) -> None:
         """It reads again."""
