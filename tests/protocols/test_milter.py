@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neighbours import milter_client as mta
 from penstock.model import Connection, Reply
 from penstock.protocols.milter import Bounds, MailAsked, MessageAsked, Milter, Quit, Room
-from penstock.protocols.milter_packets import MilterError, macro, negotiate, read_connect, reply
+from penstock.protocols.milter_packets import MilterError, macros, negotiate, read_connect, reply
 
 BASE = Connection(peer_ip="127.0.0.1", listener="milter", is_trusted_peer=True)
 
@@ -220,8 +220,9 @@ def test_clients_by_family(payload, found):
 
 def test_macros_with_and_without_braces():
     """Sendmail writes `i`, others `{i}`; a name without value is none."""
-    assert macro(b"{i}\0Q1\0", b"i") == macro(b"j\0x\0i\0Q1\0", b"i") == "Q1"
-    assert macro(b"i", b"i") == macro(b"", b"i") == ""
+    assert macros(b"{i}\0Q1\0") == {b"i": b"Q1"}
+    assert macros(b"j\0x\0i\0Q1\0") == {b"j": b"x", b"i": b"Q1"}
+    assert macros(b"i") == macros(b"") == {}
 
 
 @given(st.binary(max_size=400), st.integers(1, 50))

@@ -86,7 +86,7 @@ class Milter:
 
     def _new_connection(self) -> None:
         self._client_ip = self._client_name = self._helo = ""
-        self._macros: dict[int, bytes] = {}
+        self._macros: dict[int, dict[bytes, bytes]] = {}
         self._new_message()
 
     def _new_message(self) -> None:
@@ -262,16 +262,16 @@ class Milter:
             raise MilterError("macros of no command")
         stage = payload[0]
         if stage == packets.CMD_RCPT:
-            self._rcpt_mailer = packets.macro(payload[1:], b"rcpt_mailer")
+            self._rcpt_mailer = packets.text(packets.macros(payload[1:]).get(b"rcpt_mailer", b""))
         elif stage in _MACRO_STAGES:
-            self._macros[stage] = payload[1:]
+            self._macros[stage] = packets.macros(payload[1:])
 
     def _macro(self, name: bytes) -> str:
         """A macro's value, from the latest stage that sent it."""
         for stage in b"ETMHC":
-            found = packets.macro(self._macros.get(stage, b""), name)
-            if found:
-                return found
+            found = self._macros.get(stage)
+            if found and (value := found.get(name)):
+                return packets.text(value)
         return ""
 
     def _take_mail(self, payload: bytes) -> MailAsked:

@@ -75,6 +75,7 @@ _MACROS = (
 )
 _LONGEST_REPLY = 500  # octets; RFC 5321 4.5.3.1.5 allows 512 with the line end
 _LONGEST_TEXT = 4096  # characters of a name, address or macro value that are kept
+_MOST_MACRO_BYTES = 65_536  # of one packet of macros
 
 
 class MilterError(Exception):
@@ -126,15 +127,10 @@ def path(data: bytes) -> str:
     return found[1:-1] if found.startswith("<") and found.endswith(">") else found
 
 
-def macro(payload: bytes, name: bytes) -> str:
-    """The value of a macro among `name NUL value NUL …`; Sendmail writes one-letter names with and without braces."""
-    if not payload:
-        return ""
-    fields = payload.split(b"\0")
-    for key, value in zip(fields[::2], fields[1::2], strict=False):
-        if key.strip(b"{}") == name:
-            return text(value)
-    return ""
+def macros(payload: bytes) -> dict[bytes, bytes]:
+    """`name NUL value NUL …` by name; Sendmail writes one-letter names with and without braces."""
+    fields = payload[:_MOST_MACRO_BYTES].split(b"\0")
+    return {name.strip(b"{}"): value for name, value in zip(fields[::2], fields[1::2], strict=False)}
 
 
 def read_connect(payload: bytes) -> tuple[str, str]:
