@@ -19,8 +19,10 @@ from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 from penstock.judge.parsed import Link, Parsed
 from penstock.judge.shape import FREEMAIL, SHORTENERS
 
-MAX_WORDS = 600
-LONG, LONG_KEYS = 6, 3
+MAX_KEYS = 12
+MAX_CHARS = 6000
+"""Of the text."""
+LONG, LONG_KEYS = 6, 6
 """Words of a long shingle, and how many keys sample one each."""
 SHORT, BANDS = 3, 3
 """Words of a short shingle, and how many keys band two samples each."""
@@ -30,7 +32,7 @@ FEWEST_SHINGLES = 4
 """Of short shingles; a text of fewer is known as a whole only."""
 MAX_LINK_KEYS = 2
 
-_SENTENCE = re.compile(r"[.!?:;\n。！？]+[\s]|\n")
+_SENTENCE = re.compile(r"[.!?:;。！？](?=\s)|\n")
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|\b[^\W\d_]+\b")
 """Letters alone; words with digits in them are mostly numbers, codes and filler."""
 _NUMBER = re.compile(r"\d")
@@ -40,7 +42,7 @@ _HOSTING = frozenset(
     "dropbox.com box.com onedrive.com live.com sharepoint.com windows.net azurewebsites.net office.com 1drv.ms "
     "amazonaws.com cloudfront.net github.io netlify.app vercel.app herokuapp.com pages.dev workers.dev r2.dev "
     "wixsite.com weebly.com wordpress.com sites.google.com typeform.com jotform.com telegra.ph t.me wa.me mega.nz "
-    "wetransfer.com mediafire.com ipfs.io notion.site canva.com adobe.com docusign.net".split()
+    "wetransfer.com mediafire.com ipfs.io notion.site canva.com docusign.net".split()
 )
 """Anyone may put pages there: such an address is known by its whole path or not at all."""
 _EVERYWHERE = frozenset(
@@ -58,8 +60,8 @@ _STEP = np.uint64(0x100000001B3)
 
 
 def fingerprints(parsed: Parsed) -> tuple[str, ...]:
-    """The keys of one message, at most a dozen, without doubles."""
-    keys = text_keys(f"{parsed.subject}\n{parsed.text}") + link_keys(parsed.links, parsed.from_address)
+    """The keys of one message, strongest first, at most a dozen, without doubles."""
+    keys = link_keys(parsed.links, parsed.from_address)
     reply = parsed.reply_to.lower()
     if reply and reply != parsed.from_address:
         keys.append(f"reply-to:{reply[:100]}")
@@ -67,7 +69,8 @@ def fingerprints(parsed: Parsed) -> tuple[str, ...]:
     keys += [f"wallet:{wallet[:100]}" for wallet in parsed.wallets[:1]]
     files = (one for one in parsed.attachments if one.digest and one.size_bytes > 512 and not one.is_inline)
     keys += [f"attachment:{one.digest}" for one, _ in zip(files, range(1), strict=False)]
-    return tuple(dict.fromkeys(keys))
+    keys += text_keys(f"{parsed.subject}\n{parsed.text}")
+    return tuple(dict.fromkeys(keys))[:MAX_KEYS]
 
 
 def text_keys(text: str) -> list[str]:
@@ -83,7 +86,7 @@ def text_keys(text: str) -> list[str]:
     bands = [f"text:s{first ^ (second >> 1):016x}" for first, second in zip(least[::2], least[1::2], strict=True)]
     if long.size < LONG_KEYS:
         return bands
-    return [f"text:l{one:016x}" for one in _least(long, LONG_KEYS)] + bands
+    return bands + [f"text:l{one:016x}" for one in _least(long, LONG_KEYS)]
 
 
 @lru_cache(maxsize=65536)
@@ -96,11 +99,9 @@ def _words(text: str) -> tuple[list[str], list[int]]:
     """Folded words, numbers left out, and where each sentence ends among them."""
     words: list[str] = []
     ends: list[int] = []
-    for sentence in _SENTENCE.split(text.lower()):
+    for sentence in _SENTENCE.split(text[:MAX_CHARS].lower()):
         words += _WORD.findall(sentence)
         ends.append(len(words))
-        if len(words) > MAX_WORDS:
-            break
     return words, ends
 
 
@@ -130,7 +131,12 @@ def link_keys(links: tuple[Link, ...], from_address: str = "") -> list[str]:
     own = from_address.rpartition("@")[2]
     keys: dict[str, None] = {}
     for link in links:
-        if link.is_quoted or not link.host or link.where in ("resource", "comment") or len(keys) >= MAX_LINK_KEYS:
+        if (
+            link.is_quoted
+            or "." not in link.host.strip(".")
+            or link.where in ("resource", "comment")
+            or len(keys) >= MAX_LINK_KEYS
+        ):
             continue
         if link.domain in _EVERYWHERE or (own and own.endswith(link.domain)):
             continue
