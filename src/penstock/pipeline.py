@@ -168,13 +168,13 @@ class Pipeline:
 
     def _peek(self, heard: Heard, outcome: _Outcome) -> Turn:
         """What the content is worth for this account, before its campaigns are told."""
-        key = f"a:{heard.account}"
+        account, source = f"a:{heard.account}", f"s:{heard.account}|{heard.message.source}"
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-            outcome.content = reputation.content_nats(state[key], heard.message)
+            outcome.content = reputation.campaign_nats(state[account], state[source], heard.message)
             return {}
 
-        return Turn(key, (key,), step)
+        return Turn(account, (account, source), step)
 
     def _campaign_turns(self, heard: Heard, outcome: _Outcome) -> list[Turn]:
         message = heard.message

@@ -28,7 +28,7 @@ RULES = Identity(
 ENVELOPE = Envelope("Joe@Shop.example", ("a@b.example",))
 WEB = Connection(client_ip="10.1.2.3", peer_ip="10.1.2.3", is_trusted_peer=True)
 STRANGER = Connection(client_ip="192.0.2.9", peer_ip="192.0.2.9", is_trusted_peer=False)
-PROXIED = Connection(client_ip="192.0.2.9", peer_ip="127.0.0.1", is_trusted_peer=True)
+PROXIED = Connection(listener="smtp", client_ip="192.0.2.9", peer_ip="127.0.0.1", is_trusted_peer=True)
 
 
 def who(connection, *headers, envelope=ENVELOPE):
@@ -63,6 +63,16 @@ def test_behind_a_proxy_only_what_the_proxy_wrote_counts():
     assert who(PROXIED, ("x-authuser", "joe@shop.example"), line) == "sasl:joe@shop.example"
     assert who(PROXIED, ("received", "from pc by mx"), ("received", line[1])) == "host:192.0.2.9"
     assert who(PROXIED, ("x-authuser", "eve@evil.example")) == "host:192.0.2.9"
+
+
+def test_over_a_milter_a_strangers_headers_never_count():
+    """Postfix hides its own Received line from milters: whatever stands on top is the stranger's."""
+    from msgspec.structs import replace
+
+    milter = replace(PROXIED, listener="milter")
+    forged = (("x-authuser", "victim@shop.example"), ("received", "from a by b"))
+
+    assert who(milter, *forged) == "host:192.0.2.9"
 
 
 def test_a_trusted_host_is_no_account_by_its_address():

@@ -67,18 +67,9 @@ plain:
 """
 
 # Exim puts a blank before each line of $spam_report but the first, to make it fit for a header: hence `^ ?`.
-ACL = r"""
-acl_check_data:
-  warn    spam       = nobody:true
-          set acl_m_action = $spam_action
-          set acl_m_report = $spam_report
-          set acl_m_pool = ${if match{$spam_report}{\N(?m)^ ?X-Milter-Add: X-Penstock-Pool[^:]*: *(\w+)\N}{$1}{}}
-  defer   condition  = ${if eq{$acl_m_action}{soft reject}}
-          message    = ${if match{$acl_m_report}{\N(?m)^ ?Message: (.*)$\N}{$1}{Try again later}}
-  deny    condition  = ${if eq{$acl_m_action}{reject}}
-          message    = ${if match{$acl_m_report}{\N(?m)^ ?Message: (.*)$\N}{$1}{Refused}}
-  accept
-"""
+SAMPLE = Path(__file__).parents[2] / "etc" / "exim" / "penstock-acl.conf"
+ACL = "acl_check_data:" + SAMPLE.read_text().partition("acl_check_data:")[2]
+"""The ACL that Penstock ships."""
 
 
 class Exim:

@@ -114,14 +114,14 @@ async def test_an_ordinary_message_passes_with_token_and_pool(store):
 async def test_a_hijacked_account_is_held_then_suspended_and_refused_at_mail(store):
     """Strangers and bad content: held mail lies in the store with its bytes, then the account is closed."""
     gate, _ = pipeline(store)
-    decisions = [await gate.judge(submission(2.5, strangers(3), at=NOW + number)) for number in range(12)]
+    decisions = [await gate.judge(submission(3.5, strangers(3), at=NOW + number)) for number in range(12)]
 
     actions = [one.action for one in decisions]
     held = await store.held()
     assert Action.HOLD in actions
-    assert actions.index(Action.HOLD) <= 6
+    assert actions.index(Action.HOLD) <= 8
     assert len(held) == actions.count(Action.HOLD)
-    assert b"2.5 text" in (await store.held_raw(held[0].id) or b"")
+    assert b"3.5 text" in (await store.held_raw(held[0].id) or b"")
     assert decisions[-1].standing is Standing.SUSPENDED
     assert decisions[-1].reply.code == 450
     connection = Connection(login="joe@example.com")
@@ -135,7 +135,7 @@ async def test_a_hijacked_account_is_held_then_suspended_and_refused_at_mail(sto
 async def test_observe_mode_says_what_it_would_do(store):
     """Everything passes without a pool; what was wanted is on record; nobody is refused at MAIL."""
     gate, _ = pipeline(store, mode=Mode.OBSERVE)
-    decisions = [await gate.judge(submission(2.5, strangers(3), at=NOW + number)) for number in range(12)]
+    decisions = [await gate.judge(submission(3.5, strangers(3), at=NOW + number)) for number in range(12)]
 
     assert {one.action for one in decisions} == {Action.ACCEPT}
     assert Action.HOLD in {one.wanted for one in decisions}
@@ -148,7 +148,7 @@ async def test_what_cannot_be_held_is_delayed(store):
     """A message cut short, or asked about over HTTP, is told to come again instead."""
     gate, _ = pipeline(store)
     decisions = [await gate.judge(submission(2.5, strangers(3), listener="http", at=NOW + n)) for n in range(8)]
-    cut = await pipeline(store)[0].judge(submission(9.0, login="other@example.com", is_cut=True))
+    cut = await pipeline(store)[0].judge(submission(11.0, login="other@example.com", is_cut=True))
 
     assert Action.HOLD not in {one.action for one in decisions}
     assert decisions[-1].action in (Action.THROTTLE, Action.REJECT)
@@ -219,7 +219,7 @@ async def test_bounces_reach_the_account_of_their_decision(store):
     await gate.absorb(Event(NOW + 5, "bounced", decision_id=decision.id, detail="550 5.1.1 unknown"))
 
     row = await store.account("sasl:joe@example.com")
-    assert row.evidence > 2.0
+    assert row.evidence > 1.0
     assert await gate.absorb(Event(NOW, "bounced", decision_id="unknown")) is None
 
 

@@ -21,8 +21,8 @@ SEED_VIEWS = ("text", "words", "shape")
 """What wording and structure teach holds elsewhere too; the wire form of other years and places would mislead."""
 SEED_SHARES = (0.6, 0.4, 0.2)
 """What these views count beside each other, before calibration: structure transfers worst and is surest of itself."""
-MOST_BASE = 1.0
-"""Nats for mail unlike anything learnt; more would be fair on corpora, and would accuse every unknown language."""
+MOST_BASE = 0.0
+"""Mail unlike anything learnt is not accused, whatever would be fair on the corpora: unknown languages are no abuse."""
 LOCAL_SHARE = 2.5
 """What the wire form counts once a provider's own verdicts have taught it."""
 ROUNDS = 3

@@ -59,7 +59,7 @@ def observe_campaign(
     remember(campaign.sources, source, _MOST_TAGS)
     if is_new_account:
         step = content_nats
-        if is_new_tenant and len(campaign.tenants) > 1 and content_nats > 0:
+        if is_new_tenant and len(campaign.tenants) > 1 and content_nats > 1.0:
             step += _UNRELATED
         campaign.nats = min(_MOST_NATS, max(0.0, campaign.nats + step))
     if content_nats < -0.5 and tag(customer) not in campaign.good_tenants:

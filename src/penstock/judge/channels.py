@@ -95,10 +95,11 @@ def tail(t: float) -> float:
 def bounce(is_bounce: bool, own: Fading) -> tuple[float, float]:
     """One first-time recipient's answer against the account's own share of unknown users; (nats, expected share).
 
-    Address lists of abusers have 35 % unknown users; an owner's share is taken between 0.7 % and 10 %.
+    Address lists of abusers have 35 % unknown users. An owner's share is taken between 3 % and 10 %, because the first
+    mailing of an honest old list has up to a tenth.
     """
-    usual = (own.yes + 0.7) / (own.yes + own.no + 100.0)
-    usual = min(0.10, max(0.007, usual))
+    usual = (own.yes + 5.0) / (own.yes + own.no + 100.0)
+    usual = min(0.10, max(0.03, usual))
     plain = log(0.35 / usual) if is_bounce else log(0.65 / (1.0 - usual))
     return min(BOUNCE_MOST, softened(plain, 0.5)), usual
 

@@ -80,7 +80,8 @@ def weigh(
         _links(message, account, found, groups)
         _recipients(message, account, new, found, groups)
         _login(message, account, source, found, groups)
-        _campaigns(campaigns, found, groups)
+        if not is_repeated(message, source):
+            _campaigns(campaigns, found, groups)
     return Terms(tuple(sorted(found, key=lambda one: -abs(one.nats))), groups, new, usual)
 
 

@@ -16,6 +16,9 @@ from xxhash import xxh3_64_intdigest
 _BLOOM_BYTES = 576
 _PLACES_BYTES = 64
 _BLOOM_PROBES = 3
+GROUP_MOST = {"links": 4.0, "login": 4.0, "recipients": 10.0, "campaign": 8.0}
+"""How much each kind of evidence can add to a test before another one must come."""
+_STREAM_HALF_LIFE_S = 2 * 86400.0
 _LN2 = 0.6931471805599453
 
 
@@ -95,11 +98,23 @@ class Stream(Struct, array_like=True):
     texts: list[int] = []
     """Tags of the last texts, each of which counts as content once; negative where it spoke for the owner."""
 
+    def fade(self, now: float) -> None:
+        """What was seen days ago says less about today; lowering an e-process keeps it valid."""
+        if self.nats > 0.0 and self.seen_at and now > self.seen_at:
+            keep = keep_over(now - self.seen_at, _STREAM_HALF_LIFE_S)
+            self.nats *= keep
+            self.groups = {group: nats * keep for group, nats in self.groups.items()}
+            self.seen_at = now
+
     def add(self, terms: dict[str, float], most: float) -> None:
         """One step of the test with the evidence of one message or event, by group."""
         for group, nats in terms.items():
-            self.groups[group] = max(-most, min(most, self.groups.get(group, 0.0) + nats))
-        self.nats = min(most, self.nats + sum(terms.values()))
+            before = self.groups.get(group, 0.0)
+            after = max(-most, min(GROUP_MOST.get(group, most), before + nats))
+            self.groups[group] = after
+            # What is beyond a group's most adds nothing: no kind of evidence can go on and on by itself.
+            self.nats += min(nats, max(0.0, after - before)) if nats > 0 else nats
+        self.nats = min(most, self.nats)
         if self.nats <= 0.0:
             self.nats, self.groups = 0.0, {}
 

@@ -5,9 +5,10 @@ Identity comes from four places, in falling order of trust: the login that a lis
 
 - The client that handed the message in is a trusted host (a web server, a panel host, a smarthost): all of its
   headers count.
-- The client is a stranger, but the host that speaks to us is trusted and speaks for it (a Postfix before-queue
-  proxy with XFORWARD): only the headers that this host put on top count, down to its own Received line, because
-  everything below came from the stranger.
+- The client is a stranger, but the host that hands its mail to our relay is trusted and speaks for it (a Postfix
+  before-queue proxy with XFORWARD): only the headers that this host put on top count, down to its own Received line,
+  because everything below came from the stranger. A milter or an HTTP client does not show us that line, so there
+  no header of a stranger's mail counts.
 - Otherwise no header counts.
 """
 
@@ -103,6 +104,9 @@ class Identity(Struct, frozen=True):
             return ()
         if is_in(connection.client_ip, self.trusted_hosts):
             return headers
+        if connection.listener != "smtp":
+            # Postfix hides its own Received line from milters, so that the first one there is the stranger's own.
+            return ()
         top: list[tuple[str, str]] = []
         for header in headers:
             top.append(header)

@@ -22,8 +22,8 @@ class Policy(Struct, frozen=True):
     """Above it an account's standing is poor and its pool another."""
     throttle: float = 7.0
     """Above it an account is slowed down, so that bounces come back in time."""
-    gate: float = 7.0
-    """Content evidence at which one message by itself is kept."""
+    gate: float = 9.2
+    """Content's log-odds (one in ten thousand) at which one message is kept, if it also goes to a stranger."""
     probation_recipients_per_day: int = 50
     exempt: frozenset[str] = frozenset()
 

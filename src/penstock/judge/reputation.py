@@ -105,6 +105,8 @@ def observe_message(
     account, source = read_account(account_bytes, now), read_source(source_bytes)
     if source.stream.seen_at and source.stream.seen_at <= account.reset_at:
         source.stream = Stream()
+    source.stream.fade(now)
+    account.stream.fade(now)
     previous = Standing(account.standing)
     is_retry = message.digest in account.last
     machine = is_machine(message, account)
@@ -163,6 +165,7 @@ def _count(account: AccountState, source: SourceState, message: Message, terms: 
         source.stream.texts = (source.stream.texts + fresh)[-_TEXTS_KEPT:]
     if not machine:
         account.stream.add(terms.groups, _MOST)
+        account.stream.seen_at = now
         hour = int(now // 3600)
         if hour != account.hour:
             _close_hour(account)
@@ -171,6 +174,16 @@ def _count(account: AccountState, source: SourceState, message: Message, terms: 
         if "login" in terms.groups or message.source:
             is_new = "login" in terms.groups
             account.sources.add(float(is_new), float(not is_new), 0.99)
+        # Learnt whatever else is thought of the account: the ratio of predictions stays fair only if the prediction
+        # follows what is seen. An account with a long past learns slowly, so that an abuser gains little.
+        keep = keep_over(now - account.seen_at, _HALF_LIFE_S) * 0.998
+        account.novelty.add(float(terms.new_recipients), float(count - terms.new_recipients), keep)
+        for found, past, mark in ((message.links, account.links, ""), (message.parts, account.parts, ".")):
+            if found:
+                is_new = any(is_new_thing(account, mark + one, now) for one in found)
+                # Learnt in any case, for the same reason; slowly while something independent speaks for abuse.
+                weight = 0.2 if _is_manifold(account.stream) else 1.0
+                past.add(weight * is_new, weight * (not is_new), 0.99)
     account.last = [*account.last, message.digest][-_RETRIES_KEPT:]
     account.messages += 1
     account.recipients += count
@@ -178,8 +191,8 @@ def _count(account: AccountState, source: SourceState, message: Message, terms: 
 
 
 def _close_hour(account: AccountState) -> None:
-    """Learn an hour that has passed, unless something independent spoke against the account in it."""
-    if account.hour and account.hour_recipients and (account.stream.nats < 4.6 or not _is_manifold(account.stream)):
+    """Learn an hour that has passed. Evidence against a law that is never learnt anew would drift up for ever."""
+    if account.hour and account.hour_recipients:
         from_now = keep_over(3600.0, 20 * 86400.0)
         account.hours.add(log1p(account.hour_recipients), min(from_now, 0.99))
 
@@ -189,7 +202,8 @@ def _is_manifold(stream: Stream) -> bool:
 
     New links go with new recipients in every newsletter, so they count beside a new source only.
     """
-    strong = [group for group, nats in stream.groups.items() if nats >= _ENOUGH]
+    enough = max(_ENOUGH, min(2.0, stream.nats / 6.0))
+    strong = [group for group, nats in stream.groups.items() if nats >= enough]
     return sum(group in _INDEPENDENT for group in strong) >= 2 or ("login" in strong and "links" in strong)
 
 
@@ -216,7 +230,8 @@ def _wish(
     """The action that the evidence asks for, its reason, and for a throttle when to try again."""
     if machine and message.verdict.kind is Kind.FORWARDED:
         return Action.ACCEPT, "", 0.0  # what others sent says nothing about who forwards it; its pool is another
-    if message.verdict.log_odds - max(0.0, terms.usual) >= policy.gate:
+    is_strange = terms.new_recipients > 0 or "login" in terms.groups
+    if is_strange and message.verdict.log_odds - max(0.0, terms.usual) >= policy.gate:
         return Action.HOLD, "PS-CONTENT", 0.0
     if stream.nats >= policy.hold and is_abusive and (machine or _is_manifold(stream)):
         return Action.HOLD, "PS-CAMPAIGN" if terms.groups.get("campaign", 0.0) > 3.0 else "PS-ACCOUNT", 0.0
@@ -265,22 +280,16 @@ def _learn(account: AccountState, source: SourceState, message: Message, terms: 
     if account.day != day:
         account.day, account.day_new = day, 0
     account.day_new += terms.new_recipients
-    if account.stream.nats >= policy.watch and _is_manifold(account.stream):
-        return
-    keep = keep_over(message.now - account.seen_at, _HALF_LIFE_S) * 0.998
-    known = len(message.recipients) - terms.new_recipients
-    account.novelty.add(float(terms.new_recipients), float(known), keep)
-    for one in message.recipients:
-        account.known.add(one)
     if "content" in terms.groups:
         clipped = max(channels.CONTENT_LEAST, min(channels.CONTENT_MOST, message.verdict.log_odds))
         account.content.add(exp(clipped), 1.0, 0.997)
-    for found, past, mark in ((message.links, account.links, ""), (message.parts, account.parts, ".")):
-        if found:
-            is_new = any(is_new_thing(account, mark + one, message.now) for one in found)
-            past.add(float(is_new), float(not is_new), 0.99)
-            for one in found:
-                _settle(account, mark + one, message.now)
+    if account.stream.nats >= policy.watch and _is_manifold(account.stream):
+        return
+    for one in message.recipients:
+        account.known.add(one)
+    for found, mark in ((message.links, ""), (message.parts, ".")):
+        for one in found:
+            _settle(account, mark + one, message.now)
     if message.verdict.kind is Kind.BULK and account.bulk_day != day:
         account.bulk_day, account.bulk_days = day, account.bulk_days + 1
     account.learnt += 1
@@ -403,9 +412,11 @@ def steer(account_bytes: bytes | None, standing: Standing | None, now: float, re
     return encode(account)
 
 
-def content_nats(account_bytes: bytes | None, message: Message) -> float:
-    """What a message's content is worth for its account."""
-    return channels.content(message.verdict.log_odds, read_account(account_bytes, message.now).content)[0]
+def campaign_nats(account_bytes: bytes | None, source_bytes: bytes | None, message: Message) -> float:
+    """What a message's content is worth for its campaigns: little from where good mail of this account comes from,
+    because customers who share a shop's template, or a greeting, are no campaign."""
+    nats = channels.content(message.verdict.log_odds, read_account(account_bytes, message.now).content)[0]
+    return nats / 4.0 if nats > 0 and read_source(source_bytes).good >= _ESTABLISHED else nats
 
 
 def summary(account_bytes: bytes | None, now: float) -> Summary:
