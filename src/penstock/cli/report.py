@@ -95,7 +95,7 @@ async def account_tables(corpus: Path, folder: Path) -> tuple[list[str], str]:
         f"A trace of {made.accounts} accounts over {WANTED.days} days, {made.events} events; {made.windows_used_twice}",
         "accounts are others with their weeks in another order. Owners and campaigns are those of the half *report*;",
         "content weights are learnt from the half *tune* alone; thresholds come from the default budgets.",
-        f"The first {BURN_IN_DAYS:.0f} days are judged and not counted. `docs/evaluation/accounts.md` defines the figures.",
+        f"The first {BURN_IN_DAYS:.0f} days are judged, not counted. `docs/evaluation/accounts.md` defines them.",
         "",
         tables.table(report),
         "",
