@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
 from penstock.store.migrations import migrations
-from penstock.store.ports import AccountSearch, DecisionSearch, HeldMessage, Records, StoreUnavailable, Turn
+from penstock.store.ports import AccountSearch, DecisionSearch, HeldMessage, Records, StoreUnavailable, Turn, Write
 from penstock.store.spool import Spool
 from penstock.store.sqlite_writer import Writer, read_state
 
@@ -85,8 +85,7 @@ class SqliteStore:
         now = self._now()
 
         def work(connection: sqlite3.Connection) -> tuple[None, bool]:
-            for turn in turns:
-                _run_turn(connection, turn, now)
+            _run_turns(connection, turns, now)
             kept = records()
             # Files first: a row is never there without its message; a file without a row is swept up later.
             for message in kept.held:
@@ -329,10 +328,18 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _run_turn(connection: sqlite3.Connection, turn: Turn, now: float) -> None:
-    written = turn.step(read_state(connection, turn.keys, now))
-    kept = [(key, write.value, now + write.keep_s) for key, write in written.items() if write.value is not None]
-    gone = [(key,) for key, write in written.items() if write.value is None]
+def _run_turns(connection: sqlite3.Connection, turns: Sequence[Turn], now: float) -> None:
+    """One read before the first turn and one write after the last: nobody else can write in between."""
+    if not turns:
+        return
+    state = dict(read_state(connection, tuple({key: None for turn in turns for key in turn.keys}), now))
+    written: dict[str, Write] = {}
+    for turn in turns:
+        changed = turn.step({key: state[key] for key in turn.keys})
+        written.update(changed)
+        state.update((key, write.value) for key, write in changed.items())
+    kept = [(key, one.value, now + one.keep_s) for key, one in written.items() if one.value is not None]
+    gone = [(key,) for key, one in written.items() if one.value is None]
     if kept:
         connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", kept)
     if gone:
