@@ -462,7 +462,7 @@ async def test_a_client_that_leaves_while_it_is_judged_is_on_record():
 
         assert len(gate.outcomes) == 1
         assert len(sink.messages) == 1
-        assert not listener.connections
+        assert not len(listener.sessions)
 
 
 async def test_the_same_on_uvloop(certificate):

@@ -9,21 +9,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
+import structlog
 from msgspec import Struct
 
 from penstock.clients.login import Login
 from penstock.clients.next_hop import NextHop
 from penstock.listeners.smtp_session import Relaying, Session
-from penstock.listeners.sockets import Network, Sockets, is_in, peer_of
+from penstock.listeners.sockets import Network, Sessions, Sockets, is_in, peer_of
 from penstock.model import Connection
 from penstock.pipeline import Gate
 from penstock.protocols.smtp_data import Room
-from penstock.protocols.smtp_events import ServerSettings
+from penstock.protocols.smtp_events import Event, MailAsked, RcptAsked, ServerSettings
 from penstock.protocols.smtp_server import SmtpServer
 
-_PAUSE_BYTES = 4 * 1024 * 1024
-"""Bytes that wait behind an open question before the client is told to wait (flow control of TCP)."""
-_TICK_S = 1.0
+log = structlog.get_logger()
+_PAUSE_BYTES = 65_536
+"""Bytes that may wait behind an open question before the client is told to wait (flow control of TCP)."""
+_TIDY_S = 5.0
 
 
 class SmtpSettings(Struct, frozen=True):
@@ -93,11 +95,10 @@ class SmtpListener:
             now=now,
             new_id=new_id,
         )
-        self.connections: set[_Client] = set()
+        self.sessions = Sessions()
         self.per_client: Counter[str] = Counter()
         self._plain = Sockets(settings.listen, self._accept, reuse_port=settings.reuse_port)
         self._secured = Sockets(settings.listen_tls, self._accept, reuse_port=settings.reuse_port, context=self.context)
-        self._ticker: asyncio.Task[None] | None = None
 
     def _accept(self) -> asyncio.Protocol:
         return _Client(self)
@@ -115,70 +116,49 @@ class SmtpListener:
         except OSError:
             self._plain.close()
             raise
-        self._ticker = asyncio.create_task(self._watch_times())
+        self.sessions.begin(min(_TIDY_S, self.settings.idle_s / 2))
 
     async def stop(self, grace_s: float) -> None:
         """Take no more connections, say 421 to who is idle, and wait so long for messages in flight."""
         self._plain.close()
         self._secured.close()
-        if self._ticker is not None:
-            self._ticker.cancel()
-        until = asyncio.get_running_loop().time() + grace_s
-        for client in list(self.connections):
-            client.stop()
-        while self.connections and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(0.02)
-            for client in list(self.connections):
-                client.stop()
-        for client in list(self.connections):
-            client.abort()
-        await asyncio.sleep(0)
-
-    async def _watch_times(self) -> None:
-        """One clock for all connections instead of a timer each."""
-        while True:
-            await asyncio.sleep(_TICK_S)
-            now = asyncio.get_running_loop().time()
-            for client in list(self.connections):
-                client.check_time(now)
+        await self.sessions.drain(grace_s)
 
 
 class _Client(asyncio.Protocol):
-    """One client's connection: bytes between its transport and its session's machine."""
+    """One client's connection: bytes between its transport and its session's machine.
+
+    It has at most one task, which answers the open question and those that have already come behind it.
+    """
 
     def __init__(self, listener: SmtpListener) -> None:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._began = self._last = self._loop.time()
+        self._began_at = self._heard_at = self._loop.time()
         self._transport: asyncio.Transport | None = None
         self._machine: SmtpServer | None = None
         self._session: Session | None = None
-        self._task: asyncio.Task[None] | None = None
         self._peer_ip = ""
-        self._is_counted = False
+        self._is_answering = False
         self._is_paused = False
-        self._is_encrypting = False
-        self._waiting_bytes = 0
-        self._can_write: asyncio.Future[None] | None = None
+        self._is_blocked = False
 
     # Transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client unless there are too many."""
         # uvloop's transports are no subclasses of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
-        if self._is_encrypting:
-            return
+        self._transport = cast("asyncio.Transport", transport)
         listener, settings = self._listener, self._listener.settings
         self._peer_ip = peer_of(transport)
-        is_full = len(listener.connections) >= settings.max_connections
+        is_full = len(listener.sessions) >= settings.max_connections or listener.sessions.is_stopping
         if is_full or listener.per_client[self._peer_ip] >= settings.max_connections_per_client:
             listener.count("smtp-too-many-connections")
             self._transport.write(f"421 4.7.0 {settings.hostname} Too many connections\r\n".encode())
             self._transport.close()
             return
-        listener.connections.add(self)
+        listener.sessions.add(self)
         listener.per_client[self._peer_ip] += 1
-        self._is_counted = True
         listener.count("smtp-connections")
         self._begin(self._transport)
 
@@ -199,85 +179,95 @@ class _Client(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._last = self._loop.time()
+        """Read up to the next question."""
         machine = self._machine
         if machine is None:
             return
+        self._heard_at = self._loop.time()
         machine.receive(data)
-        if self._task is not None:
-            self._waiting_bytes += len(data)
-            if self._waiting_bytes > _PAUSE_BYTES:
-                self._pause()
-            return
-        self._go_on()
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._is_counted:
-            self._is_counted = False
-            self._listener.connections.discard(self)
-            self._listener.per_client[self._peer_ip] -= 1
-            if not self._listener.per_client[self._peer_ip]:
-                del self._listener.per_client[self._peer_ip]
-        if self._can_write is not None and not self._can_write.done():
-            self._can_write.set_result(None)
-        if self._machine is not None and self._task is None:
-            self._machine.drop()
-            if self._session is not None and self._session.has_transaction:
-                self._start(self._session.end())
+        if not self._is_answering:
+            self._go_on()
+        elif machine.waiting_bytes > _PAUSE_BYTES and self._transport is not None:
+            self._is_paused = True
+            self._transport.pause_reading()
 
     def pause_writing(self) -> None:
-        self._can_write = self._loop.create_future()
+        """Read nothing more from a client that does not read its replies."""
+        self._is_blocked = self._is_paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._can_write is not None and not self._can_write.done():
-            self._can_write.set_result(None)
-        self._can_write = None
+        """It reads again."""
+        self._is_blocked = False
+        self._read_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client. A message that is under way goes on to its end, and the outcome is kept."""
+        self._transport = None
+        session, self._session = self._session, None
+        if session is None or self._machine is None:
+            return
+        listener = self._listener
+        listener.per_client[self._peer_ip] -= 1
+        if not listener.per_client[self._peer_ip]:
+            del listener.per_client[self._peer_ip]
+        if not self._is_answering:
+            self._machine.drop()
+        if not self._is_answering and session.has_transaction:
+            listener.sessions.run(session.end(), lambda task: None)
+        listener.sessions.discard(self)
 
     # Session.
 
     def _go_on(self) -> None:
-        assert self._machine is not None
-        assert self._session is not None
-        event = self._machine.next_event()
+        event = self._next()
         if event is not None:
-            self._start(self._session.run(event, self._flush))
-        else:
+            assert self._session is not None
+            self._is_answering = True
+            self._listener.sessions.run(self._answer(self._session, event), self._answered)
+
+    async def _answer(self, session: Session, event: Event) -> None:
+        """Answer this question and those that wait behind it."""
+        asked: Event | None = event
+        while asked is not None:
+            await session.answer(asked)
+            asked = self._next()
+        if self._transport is None:
+            await session.end()
+
+    def _next(self) -> Event | None:
+        """The next question, after the replies that are ready were sent; none to a client that is gone or blocked."""
+        machine = self._machine
+        if machine is None or self._transport is None or self._is_blocked:
+            return None
+        event = machine.next_event()
+        if not isinstance(event, MailAsked | RcptAsked):  # their replies go out together with what follows
             self._flush()
+        if event is None and self._listener.sessions.is_stopping:
+            self.leave()
+        return event
 
-    def _start(self, work: object) -> None:
-        assert asyncio.iscoroutine(work)
-        # The task is kept on the connection, and the connection by its transport or the listener: a task that nobody
-        # holds may be collected in the middle of a message.
-        self._task = self._loop.create_task(work)
-        _running.add(self._task)
-        self._task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        _running.discard(task)
-        self._task = None
-        self._waiting_bytes = 0
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._is_answering = False
         trouble = None if task.cancelled() else task.exception()
         if trouble is not None:
-            self._listener.count("smtp-faults")
-            self._loop.call_exception_handler({"message": "SMTP session failed", "exception": trouble})
-            self.abort()
+            self._listener.count("smtp-failures")
+            log.error("not-done", where="smtp", trouble=repr(trouble), exc_info=trouble)
+        if self._transport is None and self._machine is not None:
+            self._machine.drop()
+        elif trouble is not None or task.cancelled():
+            self._say_goodbye("Local trouble")
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self._is_answering or self._is_blocked or self._transport is None or self._transport.is_closing():
             return
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            if self._machine is not None:
-                self._machine.drop()
-            if self._session is not None and self._session.has_transaction:
-                self._start(self._session.end())
-            return
-        self._flush()
         if self._is_paused:
             self._is_paused = False
-            transport.resume_reading()
-        if self._machine is not None and not self._machine.is_closed:
-            self._go_on()
+            self._transport.resume_reading()
+        self._go_on()
 
     def _flush(self) -> None:
         transport, machine = self._transport, self._machine
@@ -289,57 +279,53 @@ class _Client(asyncio.Protocol):
         if machine.is_closed:
             transport.close()
 
-    def _pause(self) -> None:
-        if not self._is_paused and self._transport is not None:
-            self._is_paused = True
-            self._transport.pause_reading()
-
     async def _start_tls(self) -> str:
-        """The handshake of STARTTLS; the version agreed on. Raises OSError, ssl.SSLError."""
+        """The handshake of STARTTLS; the version agreed on. Raises OSError, TimeoutError."""
         transport, context = self._transport, self._listener.context
-        assert transport is not None
+        if transport is None:
+            raise ConnectionResetError("the client left before the handshake")
         assert context is not None
         assert self._machine is not None
         self._flush()
         self._machine.forget_input()
-        self._is_encrypting = True
         try:
             secured = await self._loop.start_tls(transport, self, context, server_side=True, ssl_handshake_timeout=30.0)
-        finally:
-            self._is_encrypting = False
-        if secured is None:
-            raise ConnectionResetError("the client left during the handshake")
+            if secured is None:
+                raise ConnectionResetError("the client left during the handshake")
+        except BaseException:
+            transport.abort()
+            self.connection_lost(None)  # nobody else tells: the transport was not ours any more
+            raise
         self._transport = secured
         return _tls_version(secured)
 
     # Ends.
 
-    def check_time(self, now: float) -> None:
-        """End what is silent for too long, or lasts too long; never in the middle of an answer."""
+    def is_overdue(self, now: float) -> bool:
+        """Whether the client has been silent, or here, for too long; never while it waits for an answer."""
         settings = self._listener.settings
-        if self._task is not None:
-            return
-        if now - self._last > settings.idle_s or now - self._began > settings.session_s:
+        is_late = now - self._heard_at > settings.idle_s or now - self._began_at > settings.session_s
+        if is_late and not self._is_answering:
             self._listener.count("smtp-timeouts")
-            self._say_goodbye("Timed out")
+            return True
+        return False
 
-    def stop(self) -> None:
-        """Goodbye, unless a message is in flight."""
-        if self._task is None and not (self._machine is not None and self._machine.is_in_data):
+    def leave(self) -> None:
+        """Say goodbye, unless a message is under way; then `_next` comes back to it."""
+        if not self._is_answering and not (self._machine is not None and self._machine.is_in_data):
             self._say_goodbye("Shutting down")
+
+    def abort(self) -> None:
+        """Say goodbye to a client that can hear it, and break off."""
+        transport = self._transport
+        if transport is not None and (transport.is_closing() or transport.get_write_buffer_size()):
+            transport.abort()
+        self._say_goodbye("Timed out")
 
     def _say_goodbye(self, why: str) -> None:
         if self._machine is not None:
             self._machine.shut_down(421, "4.4.2", f"{self._listener.settings.hostname} {why}")
             self._flush()
-
-    def abort(self) -> None:
-        """Let go at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-
-_running: set[asyncio.Task[None]] = set()
 
 
 def _tls_version(transport: asyncio.BaseTransport) -> str:

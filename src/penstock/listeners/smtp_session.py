@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
@@ -61,20 +60,15 @@ class Session:
         self._refused: list[tuple[str, int, str]] = []
         self._hop: NextHop | None = None
         self._transaction: Transaction | None = None
+        self._trouble: Reply | None = None
 
     @property
     def has_transaction(self) -> bool:
         """Whether a transaction is open at the next hop."""
         return self._transaction is not None
 
-    async def run(self, event: Event | None, flush: Callable[[], None]) -> None:
-        """Answer a question and all that follow it without waiting for more bytes."""
-        while event is not None:
-            await self._take(event)
-            flush()
-            event = self._machine.next_event()
-
-    async def _take(self, event: Event) -> None:
+    async def answer(self, event: Event) -> None:
+        """Answer one question of the machine."""
         match event:
             case RcptAsked():
                 self._machine.answer(await self._rcpt(event))
@@ -101,7 +95,7 @@ class Session:
     async def _encrypt(self) -> None:
         try:
             version = await self._start_tls()
-        except (OSError, ssl.SSLError, TimeoutError):
+        except (OSError, TimeoutError):
             self._relaying.count("smtp-tls-failures")
             self._machine.drop()
             return
@@ -160,15 +154,14 @@ class Session:
             if admission.refusal is not None:
                 relaying.count("smtp-refused-at-rcpt")
                 return admission.refusal
+        if self._trouble is not None:
+            return self._trouble
         try:
-            if self._transaction is None:
-                self._transaction = await self._hop.open(self._mail_from, self._parameters, (event.address,))
-            if self._transaction.mail.code >= 400:
-                return self._transaction.mail
-            reply = await self._transaction.rcpt(event.address)
+            reply = await self._ask_next_hop(self._hop, event.address)
         except NextHopUnavailable as trouble:
+            # The recipients before this one are gone with the connection: the message may not go to the others alone.
             relaying.count("smtp-next-hop-down")
-            self._transaction = None
+            self._transaction, self._trouble = None, trouble.reply
             return trouble.reply
         if reply.code < 400:
             self._rcpt_to.append(event.address)
@@ -176,8 +169,17 @@ class Session:
             self._refused.append((event.address, reply.code, reply.text))
         return reply
 
+    async def _ask_next_hop(self, hop: NextHop, address: str) -> Reply:
+        if self._transaction is None:
+            self._transaction = await hop.open(self._mail_from, self._parameters, (address,))
+        if self._transaction.mail.code >= 400:
+            return self._transaction.mail
+        return await self._transaction.rcpt(address)
+
     async def _message(self, raw: bytes) -> Reply:
         relaying = self._relaying
+        if self._trouble is not None:
+            return self._trouble
         now = relaying.now()
         connection = self._connection()
         id = relaying.new_id(now)
@@ -234,7 +236,7 @@ class Session:
 
     async def _deliver_elsewhere(self, hop: NextHop, raw: bytes) -> Reply:
         """The content moved the message to another pool: all of its recipients there, or none."""
-        transaction = await hop.open(self._mail_from, self._parameters)
+        transaction = await hop.open(self._mail_from, self._parameters, self._rcpt_to)
         refusal = transaction.mail if transaction.mail.code >= 400 else None
         for address in self._rcpt_to if refusal is None else ():
             reply = await transaction.rcpt(address)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from penstock.model import Connection, Reply
+from penstock.protocols.smtp_auth import METHODS, AuthDialog
 from penstock.protocols.smtp_data import DataReader, Room
 from penstock.protocols.smtp_events import (
-    AuthAsked,
     Closed,
     Event,
     MailAsked,
@@ -19,7 +19,7 @@ from penstock.protocols.smtp_events import (
     ServerSettings,
     TlsAsked,
 )
-from penstock.protocols.smtp_syntax import SyntaxFault, is_address, read_attributes, read_base64, read_path
+from penstock.protocols.smtp_syntax import SyntaxFault, is_address, read_attributes, read_path
 
 _COMMAND_BYTES = 2048
 """RFC 5321 asks for 512; extensions lengthen MAIL, and AUTH carries its response."""
@@ -43,7 +43,7 @@ class SmtpServer:
         self._input = bytearray()
         self._output: list[bytes] = []
         self._data: DataReader | None = None
-        self._lines: Callable[[bytes], Event | None] | None = None
+        self._dialog: AuthDialog | None = None
         self._asked: Event | None = None
         self._is_esmtp = False
         self._helo = ""
@@ -65,6 +65,11 @@ class SmtpServer:
     def is_waiting(self) -> bool:
         """Whether a question is open."""
         return self._asked is not None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much has come behind the open question."""
+        return len(self._input)
 
     @property
     def is_in_data(self) -> bool:
@@ -191,7 +196,7 @@ class SmtpServer:
 
     def _take_line(self) -> Event | _More | None:
         end = self._input.find(b"\n")
-        most = _AUTH_BYTES if self._lines is not None else _COMMAND_BYTES
+        most = _AUTH_BYTES if self._dialog is not None else _COMMAND_BYTES
         if end < 0:
             if len(self._input) > most + 1:
                 self._is_skipping = True
@@ -205,16 +210,14 @@ class SmtpServer:
             self._close()
             return Closed()
         line = line[:-1]
+        dialog, self._dialog = self._dialog, None
         if self._is_skipping or len(line) > most:
             self._is_skipping = False
-            self._lines = None
             return self._fault(500, "5.5.6", "Line too long")
         if b"\r" in line or b"\0" in line:
-            self._lines = None
             return self._fault(500, "5.5.2", "Bare CR or NUL in a command")
-        if self._lines is not None:
-            continuation, self._lines = self._lines, None
-            return continuation(line)
+        if dialog is not None:
+            return self._go_on_with(dialog, line)
         return self._command(line)
 
     def _command(self, line: bytes) -> Event | None:
@@ -255,7 +258,7 @@ class SmtpServer:
         if settings.has_tls and not connection.tls:
             names.append("STARTTLS")
         if self._may_authenticate() and not connection.login_method:
-            names.append("AUTH PLAIN LOGIN")
+            names.append(f"AUTH {' '.join(METHODS)}")
         if self._may_forward:
             names += ["XCLIENT NAME ADDR PORT PROTO HELO LOGIN", "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"]
         return names
@@ -369,47 +372,24 @@ class SmtpServer:
             return self._fault(530, "5.7.0", "Say STARTTLS first")
         if self._has_mail or self.connection.login_method or not self._is_esmtp:
             return self._fault(503, "5.5.1", "Not now")
-        match method.upper():
-            case "PLAIN":
-                return self._prompted(initial, "", self._plain)
-            case "LOGIN":
-                return self._prompted(initial, "VXNlcm5hbWU6", self._login_name)
-            case _:
-                return self._fault(504, "5.5.4", "PLAIN and LOGIN are known")
-
-    def _prompted(self, initial: str, prompt: str, then: Callable[[bytes], Event | None]) -> Event | None:
+        if method.upper() not in METHODS:
+            return self._fault(504, "5.5.4", "PLAIN and LOGIN are known")
+        dialog = AuthDialog(method.upper())
         if initial:
-            return then(b"" if initial == "=" else initial.encode())
-        self._output.append(f"334 {prompt}\r\n".encode())
-        self._lines = then
+            return self._go_on_with(dialog, b"" if initial == "=" else initial.encode())
+        return self._prompt(dialog)
+
+    def _prompt(self, dialog: AuthDialog) -> Event | None:
+        self._dialog = dialog
+        self._output.append(f"334 {dialog.prompt}\r\n".encode())
         return None
 
-    def _plain(self, line: bytes) -> Event | None:
-        fields = (read_base64(line) or b"").split(b"\0")
-        if line == b"*" or len(fields) != 3 or not fields[1]:
-            return self._fault(501, "5.5.2", "Not what PLAIN sends (RFC 4616)")
-        return self._ask(fields[1], fields[2], "PLAIN")
-
-    def _login_name(self, line: bytes) -> Event | None:
-        name = read_base64(line)
-        if not name:
-            return self._fault(501, "5.5.2", "No user name in base64")
-
-        def password(line: bytes) -> Event | None:
-            word = read_base64(line)
-            if word is None or line == b"*":
-                return self._fault(501, "5.5.2", "No password in base64")
-            return self._ask(name, word, "LOGIN")
-
-        self._output.append(b"334 UGFzc3dvcmQ6\r\n")
-        self._lines = password
-        return None
-
-    def _ask(self, user: bytes, password: bytes, method: str) -> Event | None:
+    def _go_on_with(self, dialog: AuthDialog, line: bytes) -> Event | None:
         try:
-            return AuthAsked(user.decode(), password.decode(), method)
-        except UnicodeDecodeError:
-            return self._fault(501, "5.5.2", "Not UTF-8")
+            asked = dialog.take(line)
+        except SyntaxFault as fault:
+            return self._fault(501, "5.5.2", str(fault))
+        return asked or self._prompt(dialog)
 
     def _xclient(self, argument: str) -> Event | None:
         """Postfix's XCLIENT: who the client of the trusted host really is; the session starts anew."""
@@ -451,7 +431,7 @@ class SmtpServer:
     def _start_anew(self) -> None:
         self._helo = ""
         self._is_esmtp = False
-        self._lines = None
+        self._dialog = None
         self._forget_transaction()
 
     def _say(self, code: int, enhanced: str, text: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 
@@ -76,11 +74,3 @@ def _read_ip(text: str) -> str:
         return str(ipaddress.ip_address(text)) if text else ""
     except ValueError:
         raise SyntaxFault("ADDR is no address") from None
-
-
-def read_base64(line: bytes) -> bytes | None:
-    """A response of AUTH; None where it is no base64."""
-    try:
-        return base64.b64decode(line, validate=True)
-    except binascii.Error:
-        return None
