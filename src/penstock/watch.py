@@ -8,7 +8,9 @@ on, so counters never fall and files never pile up. Not thread-safe: counted is 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import logging
 import shutil
 import struct
@@ -193,15 +195,31 @@ def configure_log(level: str, format: str) -> None:
     structlog.configure(
         processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_LastingErrors()),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_LastingErrors())
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[remove, *after], foreign_pre_chain=before))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(least, logging.WARNING))
+
+
+class _LastingErrors(io.TextIOBase):
+    """Standard error as it is now, or nothing where it is gone: a log that cannot be written must not stop mail."""
+
+    def __init__(self) -> None:
+        self._file = sys.stderr
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def hide_secrets(logger: object, method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -182,3 +182,19 @@ def test_no_stranger_breaks_a_line(text):
 
     assert line.isprintable()
     assert line.startswith("now info    x sender=")
+
+
+def test_a_log_that_is_gone_stops_nothing(monkeypatch):
+    """Standard error was closed: what is logged is lost, and nothing raises."""
+    import io
+
+    import structlog
+
+    gone = io.StringIO()
+    monkeypatch.setattr("sys.stderr", gone)
+    configure_log("info", "text")
+    gone.close()
+
+    structlog.get_logger().error("nobody-hears", trouble="x")
+
+    assert gone.closed
