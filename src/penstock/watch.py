@@ -20,7 +20,7 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -195,7 +195,7 @@ def configure_log(level: str, format: str) -> None:
     structlog.configure(
         processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(_LastingErrors()),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _LastingErrors())),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_LastingErrors())

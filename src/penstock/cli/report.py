@@ -69,11 +69,7 @@ def content(corpus: Path) -> list[str]:
 
 def row(source: str, others: tuple[str, ...], report: ContentReport) -> str:
     """One line of the table."""
-    found = report.figures
-    names = found.__struct_fields__
-    values = " | ".join(
-        f"{getattr(found, name):.4g}" for name in names if name not in ("messages", "abuse", "spam", "ham")
-    )
+    values = " | ".join(f"{getattr(report.figures, name):.4g}" for name in _FIGURES)
     how = "online" if report.online else "frozen"
     return f"| {source} | {', '.join(others)} | {how} | {values} | {report.ms_per_message:.2f} |"
 
@@ -123,12 +119,7 @@ def main() -> None:
     corpus = corpus_folder()
     with tempfile.TemporaryDirectory(prefix="penstock-eval-") as name:
         rows, plot = asyncio.run(account_tables(corpus, Path(name) / "trace"))
-    head = [
-        "# Evaluation",
-        "",
-        "Made by `make eval`. Misses are written down as they are; targets stand in the issues.",
-        "",
-    ]
+    head = ["# Evaluation", "", "Made by `make eval`. Misses are written down as they are.", ""]
     target.write_text("\n".join([*head, *content(corpus), *rows]) + "\n", encoding="utf-8")
     (target.parent / "evaluation").mkdir(exist_ok=True)
     (target.parent / "evaluation" / "amoc.svg").write_text(plot, encoding="utf-8")

@@ -245,7 +245,7 @@ class _SmtpTransaction:
         self._wire.write(b"DATA\r\n")
         answer = await self._answer(self._settings.command_s, good=354)
         if answer.code == 354:
-            self._wire.write(stuffed(raw))
+            await self._send(raw)
             answer = await self._answer(self._settings.data_s)
         self._is_over = True
         if answer.code == 421:
@@ -273,6 +273,12 @@ class _SmtpTransaction:
             self._hop.give_back(self._wire)
         else:
             self._wire.quit()
+
+    async def _send(self, raw: bytes) -> None:
+        for block in stuffed(raw):
+            self._wire.write(block)
+            if len(raw) > len(block) and not await self._wire.drain(self._settings.data_s):
+                break  # the reply, or its lack, says why
 
     async def _answer(self, timeout_s: float, good: int = 250) -> Answer:
         """The next reply: an error, or what stands for good here (a 2xx, or 354). Raises NextHopUnavailable."""

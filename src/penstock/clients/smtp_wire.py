@@ -29,6 +29,7 @@ class Wire(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._fault: Exception | None = None
         self._transport: asyncio.Transport | None = None
+        self._is_blocked: asyncio.Future[None] | None = None
 
     @property
     def is_clean(self) -> bool:
@@ -58,9 +59,20 @@ class Wire(asyncio.Protocol):
         self.is_open = False
         self._fail(exc or ConnectionResetError("the next hop closed the connection"))
 
+    def pause_writing(self) -> None:
+        """The server does not take as fast as we send."""
+        self._is_blocked = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """It takes again."""
+        if self._is_blocked is not None and not self._is_blocked.done():
+            self._is_blocked.set_result(None)
+        self._is_blocked = None
+
     def _fail(self, fault: Exception) -> None:
         self._fault = self._fault or fault
         self._wake()
+        self.resume_writing()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -70,6 +82,14 @@ class Wire(asyncio.Protocol):
         """Send; what cannot be sent now waits in the transport."""
         assert self._transport is not None
         self._transport.write(data)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Let others go on, and wait until the server takes more; False where it will not."""
+        if self._is_blocked is None:
+            await asyncio.sleep(0)
+        else:
+            await asyncio.wait((self._is_blocked,), timeout=timeout_s)
+        return self._is_blocked is None and self._fault is None
 
     async def answer(self, timeout_s: float) -> Answer:
         """The next reply. Raises what is in TROUBLE."""

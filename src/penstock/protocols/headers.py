@@ -20,14 +20,12 @@ def rewrite(raw: bytes, add: Sequence[tuple[str, str]], remove: Sequence[str], r
     top = received + b"".join([f"{name}: {one_line(value)}\r\n".encode("utf-8", "replace") for name, value in add])
     if not remove:
         return top + raw
-    spans = _fields(raw, _pattern(tuple(remove)))
-    if not spans:
-        return top + raw
-    pieces, at = [top], 0
-    for start, end in spans:
-        pieces.append(raw[at:start])
+    view, at = memoryview(raw), 0
+    pieces: list[bytes | memoryview] = [top]
+    for start, end in _fields(raw, _pattern(tuple(remove))):
+        pieces.append(view[at:start])
         at = end
-    pieces.append(raw[at:])
+    pieces.append(view[at:])
     return b"".join(pieces)
 
 
@@ -67,14 +65,20 @@ def received_line(
 
     `is_hidden` leaves out where an authenticated client sat: receivers need not know a customer's home.
     """
-    date = format_datetime(datetime.fromtimestamp(at, UTC))
     if is_hidden:
         source = f"by {by}"
     else:
         tag = "IPv6:" if ":" in client_ip else ""
         where = f"{_safe(client_name) or 'unknown'} [{tag}{_safe(client_ip)}]"
         source = f"from {_safe(helo) or 'unknown'} ({where})\r\n\tby {by}"
-    return f"Received: {source} (Penstock) with {protocol} id {id};\r\n\t{date}\r\n".encode("ascii", "replace")
+    return f"Received: {source} (Penstock) with {protocol} id {id};\r\n\t{_date(int(at))}\r\n".encode(
+        "ascii", "replace"
+    )
+
+
+@lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def _safe(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -117,10 +118,21 @@ def _checked(text: str) -> str:
     return text
 
 
-def stuffed(raw: bytes) -> bytes:
-    """A message as it goes over the wire: dot-stuffed, with its end (RFC 5321 section 4.5.2)."""
-    if b"\r\n." in raw:
-        raw = raw.replace(b"\r\n.", b"\r\n..")
-    if raw.startswith(b"."):
-        raw = b"." + raw
-    return raw + (b".\r\n" if raw.endswith(b"\r\n") or not raw else b"\r\n.\r\n")
+def stuffed(raw: bytes, block_bytes: int = 262_144) -> Iterator[bytes]:
+    """A message as it goes over the wire, in blocks: dot-stuffed, with its end (RFC 5321 section 4.5.2)."""
+    at, is_line_start = 0, True
+    while at < len(raw):
+        end = at + block_bytes
+        end += raw[end - 1 : end] == b"\r"  # a line end stays in one piece
+        block = raw[at:end]
+        text = block.replace(b"\r\n.", b"\r\n..")
+        if is_line_start and block.startswith(b"."):
+            text = b"." + text
+        at, is_line_start = end, block.endswith(b"\r\n")
+        yield text + _end_of(is_line_start) if at >= len(raw) else text
+    if not raw:
+        yield _end_of(True)
+
+
+def _end_of(is_line_start: bool) -> bytes:
+    return b".\r\n" if is_line_start else b"\r\n.\r\n"

@@ -1,10 +1,16 @@
-"""The content of a message as it comes in after DATA: in chunks, never line by line."""
+"""The content of a message as it comes in after DATA: in chunks, never line by line, and never all at once."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
+from penstock.model import Reply
+
 _END = b"\r\n.\r\n"
+_TOO_LARGE = Reply(552, "5.3.4", "Message is larger than this server takes")
+_NO_ROOM = Reply(452, "4.3.1", "No room for this message now; try again later")
+_BARE = Reply(550, "5.6.11", "Bare CR or LF in message (RFC 5321 section 2.3.8)")
+_LONG = Reply(550, "5.6.0", "A line of the message is too long")
 
 
 class Room(Struct):
@@ -17,70 +23,81 @@ class Room(Struct):
 class DataReader:
     """Takes chunks up to `<CRLF>.<CRLF>`, the only thing that ends a message (RFC 5321 section 4.1.1.4).
 
-    Bytes beyond the largest message, or beyond the room that all connections share, are read and dropped, so that the
-    refusal is the answer to the message.
+    Each chunk is checked and freed of its dot-stuffing as it comes, so that the end of a huge message costs no more
+    than that of a small one. What is refused is read on and dropped, so that the refusal answers the message.
     """
 
     def __init__(self, max_bytes: int, max_line_bytes: int, room: Room) -> None:
         self._max_bytes = max_bytes
         self._max_line_bytes = max_line_bytes
         self._room = room
-        self._chunks: list[bytes] = []
-        self._kept = 0
         self._size = 0
-        self._tail = b"\r\n"  # the line end of DATA itself: a message may be a lone dot
-        self.is_too_large = False
-        self.is_without_room = False
+        self._kept = 0
+        self._carry = b""  # the last bytes so far, which may belong to the end
+        self._is_line_start = True
+        self._line_bytes = 0  # of the line that goes on
+        self._faults: set[Reply] = set()
+        self.chunks: list[bytes] = []
+
+    @property
+    def refusal(self) -> Reply | None:
+        """Why the message is not taken; the same however it was cut into chunks."""
+        return next((one for one in (_TOO_LARGE, _NO_ROOM, _BARE, _LONG) if one in self._faults), None)
 
     def feed(self, data: bytes) -> bytes | None:
         """Take a chunk; what stands behind the end of the message, or None while it goes on."""
-        tail = self._tail
-        joined = tail + data if len(tail) < 5 else tail
-        at = joined.find(_END)
-        if at < 0:
-            self._keep(data)
-            self._tail = joined[-4:]
-            return None
-        end = at + len(_END) - len(tail)  # within data
-        self._keep(data[:end])
-        return data[end:]
+        block = self._carry + data
+        if self._is_line_start and block.startswith(_END[2:]):
+            return block[3:]
+        end = block.find(_END)
+        if end >= 0:
+            self._take(block[: end + 2])
+            return block[end + 5 :]
+        cut = max(len(block) - 4, 0)
+        if block[cut - 1 : cut] == b"\r":
+            cut -= 1  # a line end stays in one piece
+        self._take(block[:cut])
+        self._carry = block[cut:]
+        return None
 
-    def _keep(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._max_bytes + len(_END):
-            self.is_too_large = True
-        elif self._room.used_bytes + len(data) > self._room.limit_bytes:
-            self.is_without_room = True
-        if self.is_too_large or self.is_without_room:
+    def _take(self, block: bytes) -> None:
+        if not block:
+            return
+        self._size += len(block)
+        if self._size > self._max_bytes:
+            self._faults.add(_TOO_LARGE)
+        elif self._room.used_bytes + len(block) > self._room.limit_bytes:
+            self._faults.add(_NO_ROOM)
+        if _BARE not in self._faults:
+            self._check(block)
+        if self._faults:
             self.release()
             return
-        self._room.used_bytes += len(data)
-        self._kept += len(data)
-        self._chunks.append(data)
+        self._room.used_bytes += len(block)
+        self._kept += len(block)
+        text = block.replace(b"\r\n.", b"\r\n")
+        if self._is_line_start and block.startswith(b"."):
+            text = text[1:]
+        self._is_line_start = block.endswith(b"\r\n")
+        self.chunks.append(text)
 
-    def message(self) -> bytes:
-        """The message without its end and its dot-stuffing (RFC 5321 section 4.5.2); still counted until `release`."""
-        raw = b"".join(self._chunks)
-        self._chunks = []
-        raw = raw[1 if raw.startswith(b".") else 0 : -3]
-        return raw.replace(b"\r\n.", b"\r\n")
+    def _check(self, block: bytes) -> None:
+        ends = block.count(b"\r\n")
+        if block.count(b"\n") != ends or block.count(b"\r") != ends:
+            self._faults.add(_BARE)
+        at, most = -self._line_bytes, self._max_line_bytes
+        while len(block) - at > most + 2:
+            # The last line end within reach: as many steps as the block has windows, not lines.
+            found = block.rfind(b"\r\n", max(at, 0), max(at + most + 2, 0))
+            if found < 0:
+                self._faults.add(_LONG)
+                break
+            at = found + 2
+        last = block.rfind(b"\r\n")
+        self._line_bytes = len(block) - last - 2 if last >= 0 else self._line_bytes + len(block)
 
     def release(self) -> None:
         """Give the room back."""
         self._room.used_bytes -= self._kept
         self._kept = 0
-        self._chunks = []
-
-    def fault_of(self, raw: bytes) -> str:
-        """What is wrong with the lines of a message, or nothing: bare CR or LF (RFC 5321 2.3.8), a line too long."""
-        lines = raw.count(b"\r\n")
-        if raw.count(b"\n") != lines or raw.count(b"\r") != lines:
-            return "bare"
-        at, most = 0, self._max_line_bytes
-        while len(raw) - at > most:
-            # The last line end within reach: as many steps as the message has windows, not lines.
-            found = raw.rfind(b"\r\n", at, at + most + 2)
-            if found < at:
-                return "long"
-            at = found + 2
-        return ""
+        self.chunks = []

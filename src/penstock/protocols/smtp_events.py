@@ -32,9 +32,9 @@ class RcptAsked(Struct, frozen=True):
 
 
 class MessageAsked(Struct, frozen=True):
-    """A whole message: answer with `answer`."""
+    """A whole message: answer with `answer`. The pieces still count as in flight until then."""
 
-    raw: bytes
+    chunks: tuple[bytes, ...]
 
 
 class AuthAsked(Struct, frozen=True):

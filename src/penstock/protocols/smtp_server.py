@@ -171,21 +171,11 @@ class SmtpServer:
         return self._whole_message(reader)
 
     def _whole_message(self, reader: DataReader) -> Event | None:
-        if reader.is_too_large:
-            return self._refuse_message(552, "5.3.4", "Message is larger than this server takes")
-        if reader.is_without_room:
-            return self._refuse_message(452, "4.3.1", "No room for this message now; try again later")
-        raw = reader.message()
-        fault = reader.fault_of(raw)
-        if fault == "bare":
-            return self._refuse_message(550, "5.6.11", "Bare CR or LF in message (RFC 5321 section 2.3.8)")
-        if fault:
-            return self._refuse_message(550, "5.6.0", "A line of the message is too long")
-        return MessageAsked(raw)
-
-    def _refuse_message(self, code: int, enhanced: str, text: str) -> Event | None:
+        refusal = reader.refusal
+        if refusal is None:
+            return MessageAsked(tuple(reader.chunks))
         self._end_message()
-        self._say(code, enhanced, text)
+        self._say(refusal.code, refusal.enhanced, refusal.text)
         return self._count_error() or Reset()
 
     def _end_message(self) -> None:
