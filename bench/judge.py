@@ -45,7 +45,7 @@ def real_messages(folder: Path, most: int) -> tuple[str, list[bytes]]:
         one for one in chosen if max(map(len, one.split(b"\r\n"))) < 60_000 and one.count(b"\r") == one.count(b"\r\n")
     ]
     for number, one in enumerate(chosen):
-        (folder / f"{number:04}").write_bytes(stuffed(one))
+        (folder / f"{number:04}").write_bytes(b"".join(stuffed(one)))
     return str(folder), chosen
 
 
