@@ -63,6 +63,7 @@ class DataReader:
     def _take(self, block: bytes) -> None:
         if not block:
             return
+        was_line_start, self._is_line_start = self._is_line_start, block.endswith(b"\r\n")
         self._size += len(block)
         if self._size > self._max_bytes:
             self._faults.add(_TOO_LARGE)
@@ -76,10 +77,7 @@ class DataReader:
         self._room.used_bytes += len(block)
         self._kept += len(block)
         text = block.replace(b"\r\n.", b"\r\n")
-        if self._is_line_start and block.startswith(b"."):
-            text = text[1:]
-        self._is_line_start = block.endswith(b"\r\n")
-        self.chunks.append(text)
+        self.chunks.append(text[1:] if was_line_start and block.startswith(b".") else text)
 
     def _check(self, block: bytes) -> None:
         ends = block.count(b"\r\n")

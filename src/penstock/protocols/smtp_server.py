@@ -58,6 +58,7 @@ class SmtpServer:
         self._has_mail = False
         self._has_utf8 = False
         self._recipients = 0
+        self._refused_recipients = 0
 
     # What the shell calls.
 
@@ -121,6 +122,7 @@ class SmtpServer:
                 self._has_mail = is_good
             case RcptAsked():
                 self._recipients += is_good
+                self._refused_recipients += not is_good
                 is_fault = not self._recipients  # a list with some dead addresses is no attack
             case MessageAsked():
                 self._end_message()
@@ -295,7 +297,7 @@ class SmtpServer:
     def _rcpt(self, argument: str) -> Event | None:
         if not self._has_mail:
             return self._fault(503, "5.5.1", "Say MAIL first")
-        if self._recipients >= self._settings.max_recipients:
+        if self._recipients + self._refused_recipients >= self._settings.max_recipients:
             return self._fault(452, "4.5.3", "Too many recipients")
         try:
             path, parameters = read_path(argument, "TO")
