@@ -121,6 +121,7 @@ def test_replies_of_several_lines_and_what_ehlo_announces():
     assert refusal.reply() == Reply(550, "5.1.1", "no such user")
     with pytest.raises(ProtocolFault):
         AnswerReader().feed(b"x" * 100_000)
+    assert [b"".join(stuffed(raw)) for raw in (b"", b".", b"a\r\n")] == [b".\r\n", b"..\r\n.\r\n", b"a\r\n.\r\n"]
 
 
 names = st.sampled_from(["X-A", "x-secret", "Subject", "X-Penstock-Ref"])
