@@ -5,7 +5,6 @@ import base64
 import ipaddress
 import itertools
 import ssl
-import subprocess
 import time
 from contextlib import asynccontextmanager
 
@@ -204,14 +203,6 @@ async def test_xforward_keeps_the_proxys_right_to_relay():
         assert (await client.send())[0] == 250
         assert gate.submissions[0].connection.client_ip == "2001:db8::9"
         assert gate.submissions[0].connection.is_trusted_peer
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
 
 
 async def test_login_after_starttls(certificate, tmp_path):
