@@ -70,6 +70,7 @@ class _Outcome(Struct):
 
     views: dict[str, CampaignView] = {}
     content: float = 0.0
+    is_usual: bool = False
     tenant: Counted | None = None
     counted: Counted | None = None
     assessment: Assessment | None = None
@@ -171,7 +172,8 @@ class Pipeline:
         account, source = f"a:{heard.account}", f"s:{heard.account}|{heard.message.source}"
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-            outcome.content = reputation.campaign_nats(state[account], state[source], heard.message)
+            found = reputation.for_campaigns(state[account], state[source], heard.message)
+            outcome.content, outcome.is_usual = found
             return {}
 
         return Turn(account, (account, source), step)
@@ -191,6 +193,7 @@ class Pipeline:
                     source=message.source,
                     recipients=len(message.recipients),
                     content_nats=outcome.content,
+                    is_usual=outcome.is_usual,
                     now=message.now,
                 )
                 return {key: Write(data, CAMPAIGN_KEEP_S)}

@@ -269,6 +269,7 @@ def test_a_campaign_over_unrelated_customers_adds_up():
                 source=f"192.0.{number}.0/24",
                 recipients=1,
                 content_nats=2.0,
+                is_usual=False,
                 now=100.0 + number,
             )
     good = None
@@ -281,6 +282,7 @@ def test_a_campaign_over_unrelated_customers_adds_up():
             source="x",
             recipients=1,
             content_nats=-2.0,
+            is_usual=False,
             now=100.0,
         )
 

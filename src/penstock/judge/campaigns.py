@@ -45,9 +45,13 @@ def observe_campaign(
     source: str,
     recipients: int,
     content_nats: float,
+    is_usual: bool,
     now: float,
 ) -> tuple[bytes, CampaignView]:
-    """Count one message for one fingerprint; `content_nats` is its clipped content evidence."""
+    """Count one message for one fingerprint; `content_nats` is its content evidence.
+
+    `is_usual`: an account with a past sends it from where its good mail comes from.
+    """
     campaign = read_campaign(state, now)
     if now - campaign.seen_at > _LIFE_S and campaign.seen_at:
         campaign.nats, campaign.accounts, campaign.tenants, campaign.sources = 0.0, [], [], []
@@ -62,7 +66,7 @@ def observe_campaign(
         if is_new_tenant and len(campaign.tenants) > 1 and content_nats > 1.0:
             step += _UNRELATED
         campaign.nats = min(_MOST_NATS, max(0.0, campaign.nats + step))
-    if content_nats < -0.5 and tag(customer) not in campaign.good_tenants:
+    if (is_usual or content_nats < -0.5) and tag(customer) not in campaign.good_tenants:
         remember(campaign.good_tenants, customer, 8)
     return encode(campaign), CampaignView(
         fingerprint,

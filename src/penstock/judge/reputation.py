@@ -412,11 +412,13 @@ def steer(account_bytes: bytes | None, standing: Standing | None, now: float, re
     return encode(account)
 
 
-def campaign_nats(account_bytes: bytes | None, source_bytes: bytes | None, message: Message) -> float:
-    """What a message's content is worth for its campaigns: little from where good mail of this account comes from,
-    because customers who share a shop's template, or a greeting, are no campaign."""
-    nats = channels.content(message.verdict.log_odds, read_account(account_bytes, message.now).content)[0]
-    return nats / 4.0 if nats > 0 and read_source(source_bytes).good >= _ESTABLISHED else nats
+def for_campaigns(account_bytes: bytes | None, source_bytes: bytes | None, message: Message) -> tuple[float, bool]:
+    """What a message's content is worth for its campaigns, and whether it comes from where good mail of an account with
+    a past comes from: customers who share a shop's template, or a greeting, are no campaign."""
+    account = read_account(account_bytes, message.now)
+    nats = channels.content(message.verdict.log_odds, account.content)[0]
+    is_usual = read_source(source_bytes).good >= 3 and account.standing in (Standing.NORMAL, Standing.TRUSTED)
+    return (nats / 4.0 if nats > 0 and is_usual else nats), is_usual
 
 
 def summary(account_bytes: bytes | None, now: float) -> Summary:

@@ -6,7 +6,7 @@ from penstock.judge.history import AccountState
 from penstock.model import Standing
 
 DAY_S = 86400.0
-NORMAL_AFTER_S, NORMAL_AFTER_MESSAGES = 14 * DAY_S, 3
+NORMAL_AFTER_S, NORMAL_AFTER_MESSAGES = 14 * DAY_S, 1
 TRUSTED_AFTER_S, TRUSTED_AFTER_MESSAGES = 60 * DAY_S, 100
 QUIET_S = 7 * DAY_S
 """So long must nothing have spoken against a poor account before it is normal again."""
