@@ -1,5 +1,6 @@
 """Private servers for tests: a Redis or Valkey and a PostgreSQL cluster of their own, in a folder of their own."""
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -55,11 +56,13 @@ class Server:
     def freeze(self) -> None:
         """It stays connected and answers nothing."""
         for process in self.family():
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child that saved the data and is done
+                process.suspend()
 
     def resume(self) -> None:
         for process in self.family():
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def family(self) -> list[psutil.Process]:
         if self.process is None or self.process.poll() is not None:

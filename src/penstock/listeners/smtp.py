@@ -28,6 +28,7 @@ _PAUSE_BYTES = 65_536
 _TURN_BYTES = 131_072
 """After that much from one client it is the others' turn; uvloop would read on thirty times."""
 _TIDY_S = 5.0
+_PROMPT = (MailAsked, RcptAsked)
 
 
 class SmtpSettings(Struct, frozen=True):
@@ -130,7 +131,7 @@ class SmtpListener:
 class _Client(asyncio.Protocol):
     """One client's connection: bytes between its transport and its session's machine.
 
-    It has at most one task, which answers the open question and those that have already come behind it.
+    Its one task answers the questions; what raises none (EHLO, the bytes of a message) never wakes it.
     """
 
     def __init__(self, listener: SmtpListener) -> None:
@@ -139,7 +140,8 @@ class _Client(asyncio.Protocol):
         self._began_at = self._heard_at = self._loop.time()
         self._transport: asyncio.Transport | None = None
         self._machine: SmtpServer | None = None
-        self._session: Session | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._asked: Event | None = None
         self._peer_ip = ""
         self._is_answering = False
         self._is_paused = False
@@ -177,8 +179,9 @@ class _Client(asyncio.Protocol):
             is_trusted_peer=may_forward or is_in(self._peer_ip, settings.trusted_networks),
         )
         self._machine = SmtpServer(listener.server_settings, connection, listener.room, may_forward=may_forward)
-        self._session = Session(listener.relaying, self._machine, self._start_tls)
         self._flush()
+        session = Session(listener.relaying, self._machine, self._start_tls)
+        listener.sessions.run(self._serve(session), self._ended)
 
     def data_received(self, data: bytes) -> None:
         """Read up to the next question."""
@@ -212,37 +215,47 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client. A message that is under way goes on to its end, and the outcome is kept."""
-        self._transport = None
-        session, self._session = self._session, None
-        if session is None or self._machine is None:
+        transport, self._transport = self._transport, None
+        if self._machine is None or transport is None:
             return
         listener = self._listener
         listener.per_client[self._peer_ip] -= 1
         if not listener.per_client[self._peer_ip]:
             del listener.per_client[self._peer_ip]
-        if not self._is_answering:
-            self._machine.drop()
-        if not self._is_answering and session.has_transaction:
-            listener.sessions.run(session.end(), lambda task: None)
+        self._wake()
         listener.sessions.discard(self)
 
     # Session.
 
-    def _go_on(self) -> None:
-        event = self._next()
-        if event is not None:
-            assert self._session is not None
-            self._is_answering = True
-            self._listener.sessions.run(self._answer(self._session, event), self._answered)
+    async def _serve(self, session: Session) -> None:
+        """Answer the client's questions one after another, until it is gone."""
+        while (event := await self._question()) is not None:
+            asked: Event | None = event
+            while asked is not None:
+                await session.answer(asked)
+                asked = self._next()
+            self._is_answering = False
+            self._read_on()
+        await session.end()
 
-    async def _answer(self, session: Session, event: Event) -> None:
-        """Answer this question and those that wait behind it."""
-        asked: Event | None = event
-        while asked is not None:
-            await session.answer(asked)
-            asked = self._next()
-        if self._transport is None:
-            await session.end()
+    async def _question(self) -> Event | None:
+        """The next question; None when the client is gone."""
+        if self._asked is None and self._transport is not None:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+            self._waiter = None
+        asked, self._asked = self._asked, None
+        return asked
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _go_on(self) -> None:
+        self._asked = self._next()
+        if self._asked is not None:
+            self._is_answering = True
+            self._wake()
 
     def _next(self) -> Event | None:
         """The next question, after the replies that are ready were sent; none to a client that is gone or blocked."""
@@ -250,24 +263,21 @@ class _Client(asyncio.Protocol):
         if machine is None or self._transport is None or self._is_blocked:
             return None
         event = machine.next_event()
-        if not isinstance(event, MailAsked | RcptAsked):  # their replies go out together with what follows
+        if type(event) not in _PROMPT:  # their replies go out together with what follows
             self._flush()
         if event is None and self._listener.sessions.is_stopping:
             self.leave()
         return event
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        self._is_answering = False
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        assert self._machine is not None
         trouble = None if task.cancelled() else task.exception()
         if trouble is not None:
             self._listener.count("smtp-failures")
             log.error("not-done", where="smtp", trouble=repr(trouble), exc_info=trouble)
-        if self._transport is None and self._machine is not None:
-            self._machine.drop()
-        elif trouble is not None or task.cancelled():
-            self._say_goodbye("Local trouble")
-        else:
-            self._read_on()
+        self._is_answering = False
+        self._say_goodbye("Local trouble")
+        self._machine.drop()
 
     def _read_on(self) -> None:
         if self._is_answering or self._is_blocked or self._transport is None or self._transport.is_closing():

@@ -34,9 +34,15 @@ class Answer(Struct, frozen=True):
         """The reply as one line, for the client that waits for it."""
         found = _ENHANCED.match(self.lines[0])
         enhanced = found[1] if found else ""
+        if len(self.lines) == 1:
+            text = self.lines[0][found.end() :] if found else self.lines[0]
+            return Reply(self.code, enhanced, _printable(text[:400]))
         texts = [line.removeprefix(enhanced).strip() for line in self.lines]
-        text = " ".join([text for text in texts if text])[:400]
-        return Reply(self.code, enhanced, text if text.isprintable() else _CONTROL.sub("?", text))
+        return Reply(self.code, enhanced, _printable(" ".join([text for text in texts if text])[:400]))
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else _CONTROL.sub("?", text)
 
 
 class AnswerReader:

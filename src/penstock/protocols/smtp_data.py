@@ -7,10 +7,13 @@ from msgspec import Struct
 from penstock.model import Reply
 
 _END = b"\r\n.\r\n"
-_TOO_LARGE = Reply(552, "5.3.4", "Message is larger than this server takes")
-_NO_ROOM = Reply(452, "4.3.1", "No room for this message now; try again later")
-_BARE = Reply(550, "5.6.11", "Bare CR or LF in message (RFC 5321 section 2.3.8)")
-_LONG = Reply(550, "5.6.0", "A line of the message is too long")
+_TOO_LARGE, _NO_ROOM, _BARE, _LONG = 1, 2, 4, 8
+_REFUSALS = {
+    _TOO_LARGE: Reply(552, "5.3.4", "Message is larger than this server takes"),
+    _NO_ROOM: Reply(452, "4.3.1", "No room for this message now; try again later"),
+    _BARE: Reply(550, "5.6.11", "Bare CR or LF in message (RFC 5321 section 2.3.8)"),
+    _LONG: Reply(550, "5.6.0", "A line of the message is too long"),
+}
 
 
 class Room(Struct):
@@ -36,13 +39,13 @@ class DataReader:
         self._carry = b""  # the last bytes so far, which may belong to the end
         self._is_line_start = True
         self._line_bytes = 0  # of the line that goes on
-        self._faults: set[Reply] = set()
+        self._faults = 0
         self.chunks: list[bytes] = []
 
     @property
     def refusal(self) -> Reply | None:
         """Why the message is not taken; the same however it was cut into chunks."""
-        return next((one for one in (_TOO_LARGE, _NO_ROOM, _BARE, _LONG) if one in self._faults), None)
+        return _REFUSALS[self._faults & -self._faults] if self._faults else None
 
     def feed(self, data: bytes) -> bytes | None:
         """Take a chunk; what stands behind the end of the message, or None while it goes on."""
@@ -66,10 +69,10 @@ class DataReader:
         was_line_start, self._is_line_start = self._is_line_start, block.endswith(b"\r\n")
         self._size += len(block)
         if self._size > self._max_bytes:
-            self._faults.add(_TOO_LARGE)
+            self._faults |= _TOO_LARGE
         elif self._room.used_bytes + len(block) > self._room.limit_bytes:
-            self._faults.add(_NO_ROOM)
-        if _BARE not in self._faults:
+            self._faults |= _NO_ROOM
+        if not self._faults & _BARE:
             self._check(block)
         if self._faults:
             self.release()
@@ -82,13 +85,13 @@ class DataReader:
     def _check(self, block: bytes) -> None:
         ends = block.count(b"\r\n")
         if block.count(b"\n") != ends or block.count(b"\r") != ends:
-            self._faults.add(_BARE)
+            self._faults |= _BARE
         at, most = -self._line_bytes, self._max_line_bytes
         while len(block) - at > most + 2:
             # The last line end within reach: as many steps as the block has windows, not lines.
             found = block.rfind(b"\r\n", max(at, 0), max(at + most + 2, 0))
             if found < 0:
-                self._faults.add(_LONG)
+                self._faults |= _LONG
                 break
             at = found + 2
         last = block.rfind(b"\r\n")
