@@ -229,14 +229,16 @@ class _Client(asyncio.Protocol):
 
     async def _serve(self, session: Session) -> None:
         """Answer the client's questions one after another, until it is gone."""
-        while (event := await self._question()) is not None:
-            asked: Event | None = event
-            while asked is not None:
-                await session.answer(asked)
-                asked = self._next()
-            self._is_answering = False
-            self._read_on()
-        await session.end()
+        try:
+            while (event := await self._question()) is not None:
+                asked: Event | None = event
+                while asked is not None:
+                    await session.answer(asked)
+                    asked = self._next()
+                self._is_answering = False
+                self._read_on()
+        finally:
+            await session.end()
 
     async def _question(self) -> Event | None:
         """The next question; None when the client is gone."""
