@@ -19,7 +19,7 @@ from penstock.evaluation.corpus import corpus_folder, read_samples
 from penstock.judge.policy import Policy
 from penstock.judge.rules import Rules
 from penstock.model import Connection, Envelope, Mode, Submission, make_id
-from penstock.pipeline import Pipeline
+from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.smtp_client import stuffed
 from penstock.service import load_model, make_identity
 from penstock.store.memory import MemoryStore
@@ -64,19 +64,11 @@ def compare(raws: list[bytes], verdicts: list[tuple[str, float, float]]) -> list
     return [*lines, ""]
 
 
-class _Nobody:
-    def decided(self, row: object, judged_s: float) -> None:
-        return None
-
-    def failed(self, where: str, trouble: BaseException) -> None:
-        raise trouble
-
-
 async def judge_all(raws: list[bytes]) -> float:
     """CPU seconds a message, through the whole pipeline over memory."""
     settings = Settings()
     rules = Rules(make_identity(settings), Policy.from_budgets(), Mode.OBSERVE, b"bench")
-    pipeline = Pipeline(MemoryStore(), load_model(settings), rules, _Nobody(), clock=time.perf_counter)
+    pipeline = Pipeline(MemoryStore(), load_model(settings), rules, Unwatched(), clock=time.perf_counter)
     best = 1e9
     for turn in range(3):
         began = time.process_time()

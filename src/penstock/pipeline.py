@@ -65,6 +65,17 @@ class Watcher(Protocol):
         """Penstock could not do its work; `on_failure` decided."""
 
 
+class Unwatched:
+    """Nobody watches, as in replays and measurements; a fault of ours must not pass for a verdict there."""
+
+    def decided(self, row: DecisionRow, judged_s: float) -> None:
+        """Nothing to tell."""
+
+    def failed(self, where: str, trouble: BaseException) -> None:
+        """Raise it."""
+        raise trouble
+
+
 class _Outcome(Struct):
     """What the turns of one message came to; each run of a step overwrites it."""
 
@@ -119,15 +130,14 @@ class Pipeline:
     async def judge(self, submission: Submission) -> Decision:
         """Judge a whole message. Never raises."""
         began = self._clock()
+        heard: Heard | None = None
         try:
             async with asyncio.timeout(self._rules.patience_s):
                 heard = await self._hear(submission)
                 decision = await self._judge(heard)
         except Exception as trouble:
             self._watcher.failed("judge", trouble)
-            decision = unjudged(self._rules, submission)
-            self._watcher.decided(decision_row(decision, submission, None), self._clock() - began)
-            return decision
+            decision, heard = unjudged(self._rules, submission), None
         self._watcher.decided(decision_row(decision, submission, heard), self._clock() - began)
         return decision
 

@@ -11,6 +11,7 @@ import typer
 from penstock.cli.output import fail, out, show_json, show_table, when
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
+from penstock.service import Service
 from penstock.workers.held import Outcome, drop
 
 app = typer.Typer(no_args_is_help=True, help="Mail that is kept for review.")
@@ -87,6 +88,10 @@ def _chosen(ids: list[str] | None, account: str) -> None:
         fail("name ids, or an account by --account", 2)
 
 
+async def _wanted(service: Service, ids: list[str] | None, account: str) -> list[str]:
+    return ids or [one.id for one in await service.store.held(account=account, limit=10_000)]
+
+
 def _tell(outcomes: list[Outcome], json: bool) -> None:
     if json:
         show_json(outcomes)
@@ -111,7 +116,7 @@ def release(
 
     async def work(settings: Settings) -> list[Outcome]:
         async with opened(settings) as service:
-            wanted = ids or [one.id for one in await service.store.held(account=account, limit=10_000)]
+            wanted = await _wanted(service, ids, account)
             if dry_run:
                 return [Outcome(id, True, "would be released") for id in wanted]
             release = service.release()
@@ -136,7 +141,7 @@ def drop_held(
 
     async def work(settings: Settings) -> list[Outcome]:
         async with opened(settings) as service:
-            wanted = ids or [one.id for one in await service.store.held(account=account, limit=10_000)]
+            wanted = await _wanted(service, ids, account)
             if dry_run:
                 return [Outcome(id, True, "would be dropped") for id in wanted]
             return [await drop(service.store, id, who=who(), reason=reason, now=time.time()) for id in wanted]

@@ -21,8 +21,8 @@ from penstock.cli.output import err, fail, show_json, show_table
 from penstock.cli.session import PLACES, Config, Json, run, settings_of
 from penstock.config import Settings
 from penstock.judge.message import parse
-from penstock.model import Action, Connection, DecisionRow, Envelope, Event, Mode, Submission, make_id
-from penstock.pipeline import Pipeline
+from penstock.model import Action, Connection, Envelope, Event, Mode, Submission, make_id
+from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.maillog import Assembler, Transaction, read_line
 from penstock.service import load_model, make_rules
 from penstock.store.memory import MemoryStore
@@ -54,17 +54,6 @@ class Line(Struct):
     first_stopped: str = ""
     reason: str = ""
     standing: str = ""
-
-
-class _Quiet:
-    """Nobody watches a replay."""
-
-    def decided(self, row: DecisionRow, judged_s: float) -> None:
-        """Nothing to tell."""
-
-    def failed(self, where: str, trouble: BaseException) -> None:
-        """A fault of ours must not pass for a verdict."""
-        raise trouble
 
 
 def replay(
@@ -107,7 +96,7 @@ async def _replay(settings: Settings, source: Path, year: int) -> list[Line]:
     rules = replace(rules, mode=Mode.ENFORCE)
     clock = [0.0]
     store = MemoryStore(now=lambda: clock[0], keep_decisions=1)
-    pipeline = Pipeline(store, load_model(settings), rules, _Quiet(), clock=time.perf_counter)
+    pipeline = Pipeline(store, load_model(settings), rules, Unwatched(), clock=time.perf_counter)
     lines: dict[str, Line] = {}
     columns = (
         SpinnerColumn(),

@@ -14,8 +14,8 @@ from penstock.judge.hearing import Content
 from penstock.judge.identity import Extractor, Identity
 from penstock.judge.policy import Policy
 from penstock.judge.rules import Rules
-from penstock.model import Decision, DecisionRow, Event, Mode, Submission
-from penstock.pipeline import Pipeline
+from penstock.model import Decision, Event, Mode, Submission
+from penstock.pipeline import Pipeline, Unwatched
 from penstock.store.memory import MemoryStore
 
 _TRUSTED = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
@@ -42,7 +42,7 @@ class Trial:
             mode=Mode.ENFORCE,
             reference_key=b"evaluation",
         )
-        self._pipeline = Pipeline(self.store, content, rules, self, clock=time.perf_counter)
+        self._pipeline = Pipeline(self.store, content, rules, Unwatched(), clock=time.perf_counter)
 
     async def judge(self, submission: Submission) -> Decision:
         """Judge a whole message."""
@@ -53,10 +53,3 @@ class Trial:
         """Take note of what came back."""
         self._now = event.at
         return await self._pipeline.absorb(replace(event, account=event.account.lower()))
-
-    def decided(self, row: DecisionRow, judged_s: float) -> None:
-        """Nobody watches."""
-
-    def failed(self, where: str, trouble: BaseException) -> None:
-        """A fault of ours must not pass for a verdict."""
-        raise trouble

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from penstock.judge.hearing import Heard
 from penstock.judge.limits import Hit
 from penstock.judge.pools import choose_pool
@@ -122,19 +124,9 @@ def _complete(rules: Rules, heard: Heard, decision: Decision) -> Decision:
             add.append((rules.pool_header, pool))
     ours = {name for name, _ in heard.parsed.headers if name.startswith("x-penstock-")}
     remove = {*rules.strip_headers, *ours, rules.pool_header.lower()}
-    return Decision(
-        id=decision.id,
-        at=decision.at,
-        account=decision.account,
-        action=decision.action,
-        wanted=decision.wanted,
-        standing=decision.standing,
-        kind=decision.kind,
-        score=decision.score,
-        evidence=decision.evidence,
-        findings=decision.findings,
+    return replace(
+        decision,
         pool=pool,
-        reason=decision.reason,
         add_headers=tuple(add),
         remove_headers=tuple(sorted(remove)),
         token=token,

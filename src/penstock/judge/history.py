@@ -7,7 +7,7 @@ that left while nothing spoke against the account is learnt, so that an abuser c
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp
 
 import msgspec
 from msgspec import Struct
@@ -164,8 +164,6 @@ class AccountState(Struct, array_like=True):
     day_new: int = 0
     """First-time recipients today, for the probation of new accounts."""
     slow: Slow = msgspec.field(default_factory=Slow)
-    bulk_days: int = 0
-    bulk_day: int = 0
     last: list[int] = []
     """Digests of the last messages, so that an MTA's retry is no new evidence."""
     complaints: Fading = msgspec.field(default_factory=Fading)
@@ -181,7 +179,6 @@ class SourceState(Struct, array_like=True):
     client: str = ""
     good: int = 0
     """Messages that left from here while nothing spoke against them."""
-    good_at: float = 0.0
 
 
 class CampaignState(Struct, array_like=True):
@@ -253,8 +250,3 @@ def remember(tags: list[int], text: str, most: int) -> bool:
 def keep_over(seconds: float, half_life_s: float) -> float:
     """What share of a weight is left after some time."""
     return exp(-_LN2 * max(0.0, seconds) / half_life_s)
-
-
-def log1p_exp(value: float) -> float:
-    """ln(1 + e^value) without overflow."""
-    return value + log(1.0 + exp(-value)) if value > 0 else log(1.0 + exp(value))

@@ -193,8 +193,7 @@ def _count(account: AccountState, source: SourceState, message: Message, terms: 
 def _close_hour(account: AccountState) -> None:
     """Learn an hour that has passed. Evidence against a law that is never learnt anew would drift up for ever."""
     if account.hour and account.hour_recipients:
-        from_now = keep_over(3600.0, 20 * 86400.0)
-        account.hours.add(log1p(account.hour_recipients), min(from_now, 0.99))
+        account.hours.add(log1p(account.hour_recipients), 0.99)
 
 
 def _is_manifold(stream: Stream) -> bool:
@@ -290,12 +289,9 @@ def _learn(account: AccountState, source: SourceState, message: Message, terms: 
     for found, mark in ((message.links, ""), (message.parts, ".")):
         for one in found:
             _settle(account, mark + one, message.now)
-    if message.verdict.kind is Kind.BULK and account.bulk_day != day:
-        account.bulk_day, account.bulk_days = day, account.bulk_days + 1
     account.learnt += 1
     if source.stream.nats < policy.watch:
         source.good += 1
-        source.good_at = message.now
 
 
 def _settle(account: AccountState, name: str, now: float) -> None:

@@ -17,6 +17,7 @@ from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Outb
 from penstock.store.ports import AccountSearch, DecisionSearch, Records
 from penstock.store.postgres import Connection, Postgres, fit
 from penstock.store.postgres_writer import Writer
+from penstock.store.search import decision_conditions
 
 T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
@@ -62,7 +63,7 @@ class PostgresRecords:
 
     async def decisions(self, search: DecisionSearch) -> list[DecisionRow]:
         """Decisions, newest first, one page."""
-        where, values = _conditions(search)
+        where, values = decision_conditions(search, "%s")
         sql = f"SELECT packed FROM decisions WHERE {where} ORDER BY id DESC LIMIT %s"  # noqa: S608
         return await self._all(_decision, sql, *values, search.limit)
 
@@ -238,26 +239,3 @@ def _count(table: str) -> str:
         f"WHERE oid = '{table}'::regclass)::bigint) END "
         f"FROM (SELECT count(*) AS n FROM (SELECT 1 FROM {table} LIMIT {_COUNTED + 1}) AS first) AS counted)"
     )
-
-
-def _conditions(search: DecisionSearch) -> tuple[str, list[Any]]:
-    conditions, values = ["true"], list[Any]()
-    for column in ("account", "tenant", "reason", "queue_id", "message_id", "mail_from"):
-        if getattr(search, column):
-            conditions.append(f"{column} = %s")
-            values.append(getattr(search, column))
-            if column.endswith("_id"):
-                conditions.append(f"{column} <> ''")  # lets the partial index serve
-    if search.action:
-        conditions.append("(action = %s OR wanted = %s)")
-        values += [search.action, search.action]
-        if search.action != "accept":
-            conditions.append("(wanted <> 'accept' OR action <> 'accept')")
-    if search.rcpt_to:
-        conditions.append("id IN (SELECT id FROM recipients WHERE rcpt = %s)")
-        values.append(search.rcpt_to)
-    for bound, operator, column in ((search.since, ">=", "at"), (search.until, "<", "at"), (search.before, "<", "id")):
-        if bound:
-            conditions.append(f"{column} {operator} %s")
-            values.append(bound)
-    return " AND ".join(conditions), values

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
 from penstock.store.migrations import migrations
 from penstock.store.ports import AccountSearch, DecisionSearch, HeldMessage, Records, StoreUnavailable, Turn, Write
+from penstock.store.search import decision_conditions
 from penstock.store.spool import Spool
 from penstock.store.sqlite_writer import Writer, read_state
 
@@ -108,7 +109,7 @@ class SqliteStore:
 
     async def decisions(self, search: DecisionSearch) -> list[DecisionRow]:
         """Decisions, newest first, one page."""
-        where, values = _decision_conditions(search)
+        where, values = decision_conditions(search, "?")
         sql = f"SELECT row FROM decisions WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
         return await self._all(_decision, sql, (*values, search.limit))
 
@@ -390,26 +391,3 @@ def _add_audit(connection: sqlite3.Connection, entries: Sequence[Audit]) -> None
     rows = [(one.at, one.target, _encode(one)) for one in entries]
     if rows:
         connection.executemany("INSERT INTO audit (at, target, row) VALUES (?, ?, ?)", rows)
-
-
-def _decision_conditions(search: DecisionSearch) -> tuple[str, list[Any]]:
-    conditions, values = ["1"], list[Any]()
-    for column in ("account", "tenant", "reason", "queue_id", "message_id", "mail_from"):
-        if getattr(search, column):
-            conditions.append(f"{column} = ?")
-            values.append(getattr(search, column))
-            if column.endswith("_id"):
-                conditions.append(f"{column} <> ''")  # lets the partial index serve
-    if search.action:
-        conditions.append("(action = ? OR wanted = ?)")
-        values += [search.action, search.action]
-        if search.action != "accept":
-            conditions.append("(wanted <> 'accept' OR action <> 'accept')")
-    if search.rcpt_to:
-        conditions.append("id IN (SELECT id FROM recipients WHERE rcpt = ?)")
-        values.append(search.rcpt_to)
-    for bound, operator, column in ((search.since, ">=", "at"), (search.until, "<", "at"), (search.before, "<", "id")):
-        if bound:
-            conditions.append(f"{column} {operator} ?")
-            values.append(bound)
-    return " AND ".join(conditions), values
