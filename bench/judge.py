@@ -21,7 +21,7 @@ from penstock.judge.rules import Rules
 from penstock.model import Connection, Envelope, Mode, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.smtp_client import stuffed
-from penstock.service import load_model, make_identity
+from penstock.service import load_model, load_replies, make_identity
 from penstock.store.memory import MemoryStore
 
 _OFF = (
@@ -67,7 +67,7 @@ def compare(raws: list[bytes], verdicts: list[tuple[str, float, float]]) -> list
 async def judge_all(raws: list[bytes]) -> float:
     """CPU seconds a message, through the whole pipeline over memory."""
     settings = Settings()
-    rules = Rules(make_identity(settings), Policy.from_budgets(), Mode.OBSERVE, b"bench")
+    rules = Rules(make_identity(settings), Policy.from_budgets(), Mode.OBSERVE, b"bench", load_replies().reason_of)
     pipeline = Pipeline(MemoryStore(), load_model(settings), rules, Unwatched(), clock=time.perf_counter)
     best = 1e9
     for turn in range(3):

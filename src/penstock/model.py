@@ -233,6 +233,8 @@ class Event(Struct, frozen=True):
     """For logins: `smtp`, `imap`, `web` …"""
     detail: str = ""
     """The receiver's reply, or what the log said."""
+    reason: str = ""
+    """For bounces: why, by the names of `protocols.receivers.Reason`; empty where nobody has read the reply yet."""
 
 
 class Delivered(Struct, frozen=True):

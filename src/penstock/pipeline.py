@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.judge import limits, reputation
 from penstock.judge.campaigns import CampaignView, observe_campaign
@@ -306,6 +307,8 @@ class Pipeline:
 
         Raises StoreUnavailable: whoever brings events keeps them until they are taken.
         """
+        if event.what == "bounced" and not event.reason:
+            event = replace(event, reason=self._rules.reply_reason(event.detail))
         name = event.account or await self._account_of(event.decision_id)
         if not name:
             return None

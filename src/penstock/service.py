@@ -33,6 +33,7 @@ from penstock.listeners.smtp import SmtpListener, SmtpSettings
 from penstock.model import DecisionRow, Held, make_id
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
+from penstock.protocols.receivers import Replies
 from penstock.store.ports import Store, StoreUnavailable
 from penstock.store.sqlite import SqliteStore
 from penstock.watch import Watch, decision_line
@@ -258,6 +259,11 @@ def load_model(settings: Settings) -> ContentModel:
     return ContentModel.from_bytes((resources.files("penstock") / "weights" / "content.bin").read_bytes())
 
 
+def load_replies() -> Replies:
+    """The rules for what receivers' replies mean, as they come with Penstock."""
+    return Replies((resources.files("penstock.protocols") / "replies.toml").read_text("utf-8"))
+
+
 def reference_key(settings: Settings) -> bytes:
     """The secret of the reference tokens, made at first use beside the database, readable by its owner alone."""
     path = settings.reference_key_file or settings.store.path.with_name("reference.key")
@@ -335,6 +341,7 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
         policy=policy,
         mode=judge.mode,
         reference_key=key,
+        reply_reason=load_replies().reason_of,
         must_defer_on_failure=judge.on_failure == "defer",
         plans=plans,
         pools=pools.choose,

@@ -158,6 +158,17 @@ def test_no_single_message_and_no_single_group_suspends():
     assert bounced[-1].standing is not Standing.SUSPENDED
 
 
+def test_only_recipients_that_never_were_speak_against_the_account():
+    """A full mailbox or a blocked address of ours says nothing about whom the account writes to."""
+    life = Life()
+    life.owner(5)
+
+    for reason in ("mailbox-full", "ip-blocked", "policy", "unclear"):
+        assert life.event("bounced", reason=reason).evidence == ()
+    for reason in ("unknown-user", "unknown-domain", ""):
+        assert life.event("bounced", reason=reason).evidence[0].nats > 0
+
+
 def test_bounces_and_strangers_together_suspend():
     """A dictionary list with a bland text is known by its unknown users."""
     life = Life()

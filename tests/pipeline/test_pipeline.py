@@ -49,13 +49,18 @@ class ByWord:
         return Verdict(float(first), Kind.NORMAL, fingerprints=(f"text:{parsed.text[:30]}",))
 
 
+def said(reply):
+    """Receivers of these tests have two words."""
+    return "unknown-user" if "unknown" in reply else "policy"
+
+
 def rules(**more):
     identity = Identity(
         (Extractor("login", "sasl"), Extractor("client", "host"), Extractor("sender", "sender")),
         (ipaddress.ip_network("127.0.0.1/32"),),
     )
     given = {"mode": Mode.ENFORCE, "pools": {"default": "normal", "poor": "risk"}} | more
-    return Rules(identity=identity, policy=Policy.from_budgets(), reference_key=b"k" * 32, **given)
+    return Rules(identity=identity, policy=Policy.from_budgets(), reference_key=b"k" * 32, reply_reason=said, **given)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -221,6 +226,17 @@ async def test_bounces_reach_the_account_of_their_decision(store):
     row = await store.account("sasl:joe@example.com")
     assert row.evidence > 1.0
     assert await gate.absorb(Event(NOW, "bounced", decision_id="unknown")) is None
+
+
+async def test_a_bounce_that_says_nothing_about_the_recipient_is_no_evidence(store):
+    """What the reply means is read on the way in; a policy of the receiver is nobody's sin."""
+    gate, _ = pipeline(store)
+    decision = await gate.judge(submission())
+    before = (await store.account("sasl:joe@example.com")).evidence
+
+    await gate.absorb(Event(NOW + 5, "bounced", decision_id=decision.id, detail="550 5.7.1 not on Sundays"))
+
+    assert (await store.account("sasl:joe@example.com")).evidence <= before
 
 
 async def test_a_persons_word_counts_and_is_on_record(store):

@@ -22,7 +22,7 @@ from penstock.evaluation.trial import Trial
 from penstock.judge.content import ContentModel
 from penstock.judge.message import parse
 from penstock.model import Envelope, Submission
-from penstock.service import load_model
+from penstock.service import load_model, load_replies
 
 app = typer.Typer(no_args_is_help=True, help="Measure the judging.")
 Folder = Annotated[Path, typer.Argument(metavar="TRACE", help="Folder with events.jsonl and the messages it names.")]
@@ -69,7 +69,7 @@ def accounts_of(
     """Replay a trace through Penstock: leak, containment and false alarms per attack model and class of owner."""
 
     async def work() -> None:
-        trial = Trial(_model(model), load_settings(config) if config else Settings())
+        trial = Trial(_model(model), load_settings(config) if config else Settings(), load_replies().reason_of)
         report = await accounts.evaluate(
             Trace(trace), trial, name="Penstock", threshold_nats=trial.policy.hold, burn_in_days=burn_in_days
         )

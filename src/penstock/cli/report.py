@@ -26,6 +26,7 @@ from penstock.evaluation.trial import Trial
 from penstock.judge.content import ContentModel
 from penstock.judge.message import parse
 from penstock.model import Submission
+from penstock.service import load_replies
 
 WANTED = Wanted(accounts=300, days=60, campaigns=6, snowshoe_accounts=40, hard_negatives=4, seed=1)
 BURN_IN_DAYS = 14.0
@@ -80,7 +81,7 @@ async def account_tables(corpus: Path, folder: Path) -> tuple[list[str], str]:
     model = training.train(corpus, half="tune", progress=tell)
     tell("trace")
     made = make_trace(read_corpus(corpus, days=WANTED.days, half="report"), folder, WANTED)
-    trial = Trial(model, Settings())
+    trial = Trial(model, Settings(), load_replies().reason_of)
     tell(f"accounts: {made.events} events")
     report = await accounts.evaluate(
         Trace(folder), trial, name="Penstock", threshold_nats=trial.policy.hold, burn_in_days=BURN_IN_DAYS

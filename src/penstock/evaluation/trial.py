@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -25,7 +26,7 @@ _KINDS = ("user", "script", "header", "host", "sender", "none")
 class Trial:
     """Judges a trace as the product would in enforce mode, without plain limits."""
 
-    def __init__(self, content: Content, settings: Settings) -> None:
+    def __init__(self, content: Content, settings: Settings, reply_reason: Callable[[str], str]) -> None:
         self._now = 0.0
         judge = settings.judge
         self.policy = Policy.from_budgets(
@@ -41,6 +42,7 @@ class Trial:
             policy=self.policy,
             mode=Mode.ENFORCE,
             reference_key=b"evaluation",
+            reply_reason=reply_reason,
         )
         self._pipeline = Pipeline(self.store, content, rules, Unwatched(), clock=time.perf_counter)
 

@@ -43,6 +43,8 @@ _MOST = 30.0
 _ENOUGH = 1.0
 """Nats that a group must have to count as one that speaks for abuse."""
 _INDEPENDENT = ("content", "recipients", "bounces", "login", "campaign", "complaints")
+_NOBODY_THERE = ("unknown-user", "unknown-domain", "")
+"""Reasons of bounces that tell of addresses nobody ever gave; a bounce without any word counts among them."""
 _HALF_LIFE_S = 90 * 86400.0
 _RETRIES_KEPT = 12
 _TEXTS_KEPT = 24
@@ -340,7 +342,7 @@ def _event_evidence(account: AccountState, source: SourceState, event: Event) ->
     match event.what:
         case "bounced" | "delivered":
             is_bounce = event.what == "bounced"
-            if is_bounce and not _is_unknown_user(event.detail):
+            if is_bounce and event.reason not in _NOBODY_THERE:
                 return ()
             nats, usual = channels.bounce(is_bounce, account.bounces)
             account.bounces.add(float(is_bounce), float(not is_bounce), 0.998)
@@ -370,12 +372,6 @@ def _login_evidence(account: AccountState, source: SourceState, event: Event) ->
         nats = channels.new_thing(True, account.sources, abuse=0.95, prior=0.5, most=channels.LOGIN_MOST)
     account.sources.add(float(is_new), float(not is_new), 0.99)
     return (Evidence("new-source", round(nats, 3), event.source, "", "login"),) if is_new else ()
-
-
-def _is_unknown_user(reply: str) -> bool:
-    """Whether a receiver says that there is no such recipient (RFC 3463 X.1.1, or an unexplained 550)."""
-    text = reply.lower()
-    return not text or "5.1." in text or "unknown" in text or "no such" in text or "does not exist" in text
 
 
 def clear(account: AccountState, now: float, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -29,6 +29,8 @@ class Rules(Struct, frozen=True):
     mode: Mode
     reference_key: bytes
     """Secret of the reference tokens."""
+    reply_reason: Callable[[str], str]
+    """What a receiver's reply means, as the name of its reason; reading replies is not the judge's."""
     must_defer_on_failure: bool = False
     """False lets mail flow unjudged where Penstock itself cannot judge."""
     plans: Mapping[str, Plan] = {}

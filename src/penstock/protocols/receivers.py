@@ -1,0 +1,296 @@
+"""What a receiver's reply means: why the mail is refused, how badly, and whose doing it is.
+
+The rules are data (`replies.toml`, which says in which order they are tried), since receivers change their words. Plain
+substrings decide, and one short bounded pattern for each receiver that numbers its reasons: whatever a reply contains,
+reading it takes time in proportion to its length, which is cut.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+_LONGEST = 4096
+
+
+class Reason(StrEnum):
+    """Why a receiver does not take the mail."""
+
+    UNKNOWN_USER = "unknown-user"
+    UNKNOWN_DOMAIN = "unknown-domain"
+    MAILBOX_FULL = "mailbox-full"
+    MAILBOX_DISABLED = "mailbox-disabled"
+    POLICY = "policy"
+    SPAM_CONTENT = "spam-content"
+    VIRUS = "virus"
+    IP_BLOCKED = "ip-blocked"
+    DOMAIN_BLOCKED = "domain-blocked"
+    RATE_LIMITED = "rate-limited"
+    AUTHENTICATION = "authentication"
+    """SPF, DKIM, DMARC; with scope `ip`, the name of the sending host."""
+    TLS = "tls"
+    GREYLISTED = "greylisted"
+    MESSAGE_TOO_BIG = "message-too-big"
+    RELAYING_DENIED = "relaying-denied"
+    NETWORK = "network"
+    SYSTEM = "system"
+    UNCLEAR = "unclear"
+
+
+class Level(StrEnum):
+    """What follows from it."""
+
+    HARD = "hard"
+    """The recipient is not there; writing again is an offence."""
+    SOFT = "soft"
+    """Another time it may work."""
+    POLICY = "policy"
+    """The receiver has a rule that this mail, or how it is sent, does not meet."""
+    BLOCK = "block"
+    """The receiver takes us, or this mail, for abusive."""
+
+
+class Scope(StrEnum):
+    """What is refused, and hence who can mend it."""
+
+    RECIPIENT = "recipient"
+    IP = "ip"
+    DOMAIN = "domain"
+    CONTENT = "content"
+    RATE = "rate"
+    ACCOUNT = "account"
+    UNCLEAR = "unclear"
+
+
+_USUAL: Mapping[Reason, tuple[Level, Scope]] = {
+    Reason.UNKNOWN_USER: (Level.HARD, Scope.RECIPIENT),
+    Reason.UNKNOWN_DOMAIN: (Level.HARD, Scope.RECIPIENT),
+    Reason.MAILBOX_DISABLED: (Level.HARD, Scope.RECIPIENT),
+    Reason.MAILBOX_FULL: (Level.SOFT, Scope.RECIPIENT),
+    Reason.POLICY: (Level.POLICY, Scope.UNCLEAR),
+    Reason.SPAM_CONTENT: (Level.BLOCK, Scope.CONTENT),
+    Reason.VIRUS: (Level.BLOCK, Scope.CONTENT),
+    Reason.IP_BLOCKED: (Level.BLOCK, Scope.IP),
+    Reason.DOMAIN_BLOCKED: (Level.BLOCK, Scope.DOMAIN),
+    Reason.RATE_LIMITED: (Level.SOFT, Scope.RATE),
+    Reason.AUTHENTICATION: (Level.POLICY, Scope.DOMAIN),
+    Reason.TLS: (Level.POLICY, Scope.UNCLEAR),
+    Reason.GREYLISTED: (Level.SOFT, Scope.UNCLEAR),
+    Reason.MESSAGE_TOO_BIG: (Level.POLICY, Scope.CONTENT),
+    Reason.RELAYING_DENIED: (Level.POLICY, Scope.UNCLEAR),
+    Reason.NETWORK: (Level.SOFT, Scope.UNCLEAR),
+    Reason.SYSTEM: (Level.SOFT, Scope.UNCLEAR),
+    Reason.UNCLEAR: (Level.SOFT, Scope.UNCLEAR),
+}
+
+
+class ReplyMeaning(Struct, frozen=True):
+    """What a receiver's reply means."""
+
+    reason: Reason
+    level: Level
+    scope: Scope
+    receiver: str = ""
+    """The receiver group (`google`, `microsoft` …) or filtering product; empty where unknown."""
+    blocklist: str = ""
+    """The list that the reply names."""
+    named_ip: str = ""
+    """The first IP address in the receiver's own words: ours, where scope is `ip`."""
+    url: str = ""
+    """Where the receiver says more."""
+    code: int = 0
+    status: str = ""
+    """Enhanced status (RFC 3463); empty where none is told."""
+
+
+class _Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    reason: Reason
+    any: tuple[str, ...] = ()
+    all: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+    status: str = ""
+    scope: Scope | None = None
+    list: str = ""
+
+    def fits(self, text: str, status: str) -> bool:
+        if self.status and not _in_range(status, self.status):
+            return False
+        return (
+            (not self.any or _has_one(text, self.any))
+            and all(one in text for one in self.all)
+            and not _has_one(text, self.but)
+        )
+
+
+class _Receiver(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    source: str
+    domains: tuple[str, ...] = ()
+    mx: tuple[str, ...] = ()
+    code: str = ""
+    codes: Mapping[str, str] = {}
+    rules: tuple[_Rule, ...] = ()
+
+
+class _Blocklist(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    any: tuple[str, ...]
+    reason: Reason = Reason.IP_BLOCKED
+
+
+class _Data(Struct, frozen=True, forbid_unknown_fields=True):
+    receiver: tuple[_Receiver, ...]
+    blocklist: tuple[_Blocklist, ...]
+    phrase: tuple[_Rule, ...]
+    status: Mapping[str, Reason]
+    weak: Mapping[str, Reason]
+
+
+# The digits around keep IP addresses and version numbers from passing for a code.
+_STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?!\d|\.\d)")
+_CODE = re.compile(r"(?<![\w.:\[/-])([245]\d\d)(?=[ -]|$)")
+_HOST_SAID = re.compile(
+    r"^(?:delivery temporarily suspended: )?host ([\w.-]{1,255})\[[\w.:]{1,64}\](?::\d+)? (?:said|refused)\b"
+)
+_IN_REPLY = re.compile(r" \(in reply to [^()]{1,60}\)\)?$")
+_URL = re.compile(r"https?://[^\s<>\"'()\[\]]{3,300}")
+_IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w:]|\.\d)")
+_USING = re.compile(
+    r"\b(?:blocked|listed|found|rejected|denied) (?:using|by|in|on|at) ((?:[a-z0-9-]{1,40}\.){1,5}[a-z]{2,12})\b"
+)
+"""`blocked using zone.example`, where no rule knows the list."""
+
+
+def _has_one(text: str, words: tuple[str, ...]) -> bool:
+    for one in words:  # noqa: SIM110 - a generator costs as much as the look-ups
+        if one in text:
+            return True
+    return False
+
+
+def _in_range(status: str, wanted: str) -> bool:
+    """Whether a status is `5.7.1`, or within `5.7.606-649`."""
+    first, dash, last = wanted.partition("-")
+    if not dash:
+        return status == wanted
+    head, _, low = first.rpartition(".")
+    ours, _, detail = status.rpartition(".")
+    return ours == head and detail.isdigit() and int(low) <= int(detail) <= int(last)
+
+
+class Replies:
+    """Reads replies by the rules of one file."""
+
+    def __init__(self, text: str) -> None:
+        """`text` is that of `replies.toml`. Raises ValueError where it is not as its first lines say."""
+        try:
+            data = msgspec.convert(tomllib.loads(text), _Data)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise ValueError(f"the rules for replies: {error}") from error
+        self._receivers = [(one, re.compile(one.code) if one.code else None) for one in data.receiver]
+        self._data = data
+        self._by_domain = {domain: one.name for one in data.receiver for domain in one.domains}
+        self._by_mx = {name: one.name for one in data.receiver for name in one.mx}
+
+    def receiver_of(self, domain: str = "", mx: str = "") -> str:
+        """The receiver group of a recipient's domain, or of the host that took the mail; empty where unknown."""
+        return _nearest(mx, self._by_mx) or _nearest(domain, self._by_domain)
+
+    def read(self, text: str, *, code: int = 0, status: str = "", domain: str = "", mx: str = "") -> ReplyMeaning:
+        """What a reply means. `text` may have code, status and the MTA's `host … said:` around it; what it says of
+        itself goes before `code` and `status`, which are what the MTA made of it."""
+        folded = " ".join(text[:_LONGEST].lower().split())
+        if said := _HOST_SAID.match(folded):
+            mx = mx or said[1]
+            folded = folded[said.end() :].lstrip(": ")
+        folded = _IN_REPLY.sub("", folded)
+        if found := _CODE.search(folded):
+            code = int(found[1])
+        if told := _STATUS.search(folded):
+            status = told[1]
+        receiver = self.receiver_of(domain, mx)
+        reason, scope, blocklist, group = self._reason(folded, code, status, receiver)
+        level, usual = _USUAL[reason]
+        if reason is Reason.UNCLEAR and (code >= 500 or status.startswith("5")):
+            level = Level.HARD
+        ip, url = _IP.search(folded), _URL.search(folded)
+        return ReplyMeaning(
+            reason,
+            level,
+            scope or usual,
+            receiver or group,
+            blocklist,
+            _address(ip[0]) if ip else "",
+            url[0].rstrip(".,;:!") if url else "",
+            code,
+            status,
+        )
+
+    def reason_of(self, text: str) -> str:
+        """The name of a reply's reason, as the pipeline asks for it; empty for an empty reply."""
+        return self.read(text).reason.value if text.strip() else ""
+
+    def _reason(self, text: str, code: int, status: str, receiver: str) -> tuple[Reason, Scope | None, str, str]:
+        """Reason, scope where it is not the usual one, blocklist, and the group whose words these are."""
+        blocklist = self._blocklist(text)
+        for one, pattern in self._receivers:
+            if pattern is not None and (found := pattern.search(text)) and (value := _coded(found[1], one.codes)):
+                reason, _, scope = value.partition("/")
+                return Reason(reason), Scope(scope) if scope else None, blocklist[0], one.name
+            for rule in one.rules:
+                if (rule.any or rule.all or receiver == one.name) and rule.fits(text, status):
+                    return rule.reason, rule.scope, rule.list or blocklist[0], one.name
+        if blocklist[0]:
+            return blocklist[1], None, blocklist[0], receiver
+        detail = status[2:]
+        if detail in self._data.status:
+            return self._data.status[detail], None, "", receiver
+        for rule in self._data.phrase:
+            if rule.fits(text, status):
+                return rule.reason, rule.scope, "", receiver
+        return self._data.weak.get(detail, _BY_CODE.get(code, Reason.UNCLEAR)), None, "", receiver
+
+    def _blocklist(self, text: str) -> tuple[str, Reason]:
+        for one in self._data.blocklist:
+            if _has_one(text, one.any):
+                return one.name, one.reason
+        if found := _USING.search(text):
+            return found[1], Reason.IP_BLOCKED
+        return "", Reason.UNCLEAR
+
+
+_BY_CODE = {421: Reason.NETWORK, 452: Reason.SYSTEM, 552: Reason.MAILBOX_FULL}
+
+
+def _nearest(name: str, known: Mapping[str, str]) -> str:
+    """The entry of a host name, or of the closest domain above it."""
+    name = name.lower().rstrip(".")
+    while name:
+        if name in known:
+            return known[name]
+        name = name.partition(".")[2]
+    return ""
+
+
+def _coded(found: str, codes: Mapping[str, str]) -> str:
+    if found in codes:
+        return codes[found]
+    if found.isdigit():
+        for span, value in codes.items():
+            first, dash, last = span.partition("-")
+            if dash and int(first) <= int(found) <= int(last):
+                return value
+    return ""
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
