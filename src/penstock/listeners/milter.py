@@ -13,7 +13,7 @@ from typing import cast
 import structlog
 from msgspec import Struct
 
-from penstock.listeners.sockets import Network, Sessions, Sockets, is_in, peer_of
+from penstock.listeners.sockets import Network, Sessions, Sockets, acknowledge, is_in, peer_of
 from penstock.model import Action, Connection, Decision, Opening, Reply, Submission
 from penstock.pipeline import Gate
 from penstock.protocols.milter import Bounds, MailAsked, MessageAsked, Milter, Quit, Room
@@ -160,6 +160,8 @@ class _Session(asyncio.Protocol):
             self._pause()
         else:
             self._go_on()
+            if not self._is_answering and self._transport is not None:
+                acknowledge(self._transport)
 
     def _pause(self) -> None:
         if self._transport is not None and not self._is_paused:
