@@ -319,3 +319,56 @@ class DecisionRow(Struct, frozen=True):
     subject: str
     size_bytes: int
     source: str = ""
+
+
+class Severity(StrEnum):
+    """How much a listing hurts delivery."""
+
+    NONE = "none"
+    """Said, but no offence: policy entries such as the PBL, or information."""
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """Its place in the order, 0 for none."""
+        return list(Severity).index(self)
+
+
+class Listing(Struct, frozen=True):
+    """One address, network or domain on one list, from the check that first saw it there to the one that did not."""
+
+    target: str
+    """An IP address or a domain, in its usual spelling."""
+    list: str
+    """The list's name in the catalogue, or `receiver:NAME` where replies of a receiver say that it blocks."""
+    since: float
+    """When it was first seen listed. It may have been listed before that."""
+    last_seen: float
+    until: float = 0.0
+    """When it was first seen clear again; 0 while it is listed."""
+    codes: tuple[str, ...] = ()
+    """The answers, e.g. `127.0.0.2`, or tags of a reply."""
+    meanings: tuple[str, ...] = ()
+    """What the list says that the codes mean, as far as the catalogue knows."""
+    text: str = ""
+    """The list's TXT record, or the receiver's reply."""
+    severity: Severity = Severity.MEDIUM
+
+
+class ListingChange(Struct, frozen=True):
+    """One change of a listing. The store numbers changes in the order in which they become visible."""
+
+    at: float
+    what: str
+    """`listed`, `changed` (other codes) or `cleared`."""
+    listing: Listing
+    """The listing after the change."""
+    before: tuple[str, ...] = ()
+    """The codes before it."""
+    is_baseline: bool = False
+    """Whether it was found by the first look at the target, so that nobody is told."""
+    number: int = 0
+    """Grows with every change; 0 until it is stored."""

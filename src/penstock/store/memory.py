@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.store.listings import settle
 from penstock.store.ports import AccountSearch, DecisionSearch, Records, Turn
 
 
@@ -31,6 +32,8 @@ class MemoryStore:
         self._outbox: dict[str, OutboxItem] = {}
         self._done: dict[str, tuple[float, str]] = {}
         self._meta: dict[str, bytes] = {}
+        self._listings: dict[tuple[str, str, float], Listing] = {}
+        self._listing_changes: list[ListingChange] = []
 
     async def open(self) -> None:
         """Nothing to connect to."""
@@ -170,6 +173,26 @@ class MemoryStore:
     async def outbox_done(self, key: str, *, at: float, outcome: str) -> None:
         """Record that an action was carried out."""
         self._done[key] = (at, outcome)
+
+    async def listings(self, *, target: str = "", current_only: bool = True) -> list[Listing]:
+        """Listings by target, list and time."""
+        rows = [self._listings[key] for key in sorted(self._listings)]
+        return [one for one in rows if target in ("", one.target) and not (current_only and one.until)]
+
+    async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
+        """Changes with a number above one, in order."""
+        return self._listing_changes[after : after + limit]
+
+    async def record_listings(self, seen: Sequence[ListingChange]) -> None:
+        """Keep what was seen on lists."""
+        for one in seen:
+            key = (one.listing.target, one.listing.list)
+            rows = (row for row in self._listings.values() if (row.target, row.list) == key and not row.until)
+            kept, change = settle(next(rows, None), one)
+            if kept is not None:
+                self._listings[*key, kept.since] = kept
+            if change is not None:
+                self._listing_changes.append(replace(change, number=len(self._listing_changes) + 1))
 
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value."""

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
 
 
 class StoreUnavailable(Exception):
@@ -164,6 +164,15 @@ class Store(Protocol):
 
     async def outbox_done(self, key: str, *, at: float, outcome: str) -> None:
         """Record that an action was carried out (or given up) and how."""
+
+    async def listings(self, *, target: str = "", current_only: bool = True) -> list[Listing]:
+        """Listings by target, list and time; with `current_only` those that are listed now."""
+
+    async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
+        """Changes with a number above `after`, in order. Whoever keeps the last number misses none."""
+
+    async def record_listings(self, seen: Sequence[ListingChange]) -> None:
+        """Keep what was seen on lists, durably; what is already known makes no second change (`store.listings`)."""
 
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value (a position in a log, a learnt offset), durably."""

@@ -156,9 +156,10 @@ async def _migrate(connection: Connection) -> None:
             )
         cursor = await connection.execute("SELECT coalesce(max(number), 0) FROM penstock_schema")
         at = (await cursor.fetchone() or (0,))[0]
-        if at > len(steps):
-            raise StoreUnavailable(f"PostgreSQL: schema {at} is newer than this Penstock, which knows {len(steps)}")
-        for step in steps[at:]:
+        last = steps[-1].number
+        if at > last:
+            raise StoreUnavailable(f"PostgreSQL: schema {at} is newer than this Penstock, which knows {last}")
+        for step in (one for one in steps if one.number > at):
             await connection.execute(step.sql.encode())
             await connection.execute(
                 "INSERT INTO penstock_schema (number, name) VALUES (%s, %s)", (step.number, step.name)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.store import postgres_listings
 from penstock.store.ports import AccountSearch, DecisionSearch, Records
 from penstock.store.postgres import Connection, Postgres, fit
 from penstock.store.postgres_writer import Writer
@@ -159,6 +161,18 @@ class PostgresRecords:
     async def outbox_done(self, key: str, *, at: float, outcome: str) -> None:
         """Record that an action was carried out (or given up) and how."""
         await self._do("UPDATE outbox SET done_at = %s, outcome = %s WHERE key = %s", at, outcome, key)
+
+    async def listings(self, *, target: str = "", current_only: bool = True) -> list[Listing]:
+        """Listings by target, list and time; with `current_only` those that are listed now."""
+        return await self._postgres.run(partial(postgres_listings.find, target=target, current_only=current_only))
+
+    async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
+        """Changes with a number above one, in order."""
+        return await self._postgres.run(partial(postgres_listings.changes, after=after, limit=limit))
+
+    async def record_listings(self, seen: Sequence[ListingChange]) -> None:
+        """Keep what was seen on lists."""
+        await self._postgres.run(partial(postgres_listings.record, seen=seen))
 
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value, durably."""

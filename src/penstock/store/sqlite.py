@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.store import sqlite_listings
 from penstock.store.migrations import migrations
 from penstock.store.ports import AccountSearch, DecisionSearch, HeldMessage, Records, StoreUnavailable, Turn, Write
 from penstock.store.search import decision_conditions
@@ -225,6 +226,23 @@ class SqliteStore:
         """Record that an action was carried out."""
         await self._write("UPDATE outbox SET done_at = ?, outcome = ? WHERE key = ?", (at, outcome, key))
 
+    async def listings(self, *, target: str = "", current_only: bool = True) -> list[Listing]:
+        """Listings by target, list and time."""
+        return await self._ask(lambda connection: sqlite_listings.find(connection, target, current_only=current_only))
+
+    async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
+        """Changes with a number above one, in order."""
+        return await self._ask(lambda connection: sqlite_listings.changes(connection, after=after, limit=limit))
+
+    async def record_listings(self, seen: Sequence[ListingChange]) -> None:
+        """Keep what was seen on lists."""
+
+        def work(connection: sqlite3.Connection) -> tuple[None, bool]:
+            sqlite_listings.record(connection, seen)
+            return None, True
+
+        await self._writer.run(work)
+
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value, durably."""
         await self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -310,9 +328,10 @@ class SqliteStore:
             try:
                 at = connection.execute("PRAGMA user_version").fetchone()[0]
                 steps = migrations("sqlite")
-                if at > len(steps):
-                    raise sqlite3.DatabaseError(f"schema {at} is newer than this Penstock, which knows {len(steps)}")
-                for step in steps[at:]:
+                if at > steps[-1].number:
+                    last = steps[-1].number
+                    raise sqlite3.DatabaseError(f"schema {at} is newer than this Penstock, which knows {last}")
+                for step in (one for one in steps if one.number > at):
                     connection.executescript(f"BEGIN; {step.sql}; PRAGMA user_version = {step.number}; COMMIT;")
             finally:
                 connection.close()
