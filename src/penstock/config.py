@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
 
-from penstock.model import Kind, Mode, Standing
+from penstock.model import Mode
+from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
+from penstock.sections.pools import PoolsSection
 
 
 class ConfigurationError(Exception):
@@ -20,60 +21,6 @@ class ConfigurationError(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
-
-
-def _address(text: str) -> str:
-    """`host:port`, `[v6]:port`, `:port` is refused, `unix:/path`."""
-    if text.startswith("unix:"):
-        if not text.removeprefix("unix:").startswith("/"):
-            raise ValueError(f'"{text}" needs an absolute path; write "unix:/run/penstock/milter.sock"')
-        return text
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        raise ValueError(f'"{text}" has no address; write "127.0.0.1:{text if text.isdigit() else 2525}"')
-    if not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ValueError(f'"{text}" has no port number after the last colon')
-    if not host:
-        raise ValueError(f'"{text}" has no address; write "127.0.0.1:{port}", or "0.0.0.0:{port}" for every one')
-    return text
-
-
-def _next_hop(text: str) -> str:
-    """An address, or `maildir:/path`."""
-    if not text.startswith("maildir:"):
-        return _address(text)
-    if not text.removeprefix("maildir:").startswith("/"):
-        raise ValueError(f'"{text}" needs an absolute path; write "maildir:/var/mail/sink"')
-    return text
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        raise ValueError(f'"{text}" is no IP address or network; write 192.0.2.0/24') from None
-
-
-def _pattern(text: str) -> str:
-    try:
-        compiled = re.compile(text)
-    except re.error as error:
-        raise ValueError(f'"{text}" is no regular expression: {error}') from None
-    if compiled.groups == 0:
-        raise ValueError(f'"{text}" has no group; put what identifies the account in brackets')
-    return text
-
-
-Address = Annotated[str, AfterValidator(_address)]
-NextHopAddress = Annotated[str, AfterValidator(_next_hop)]
-Network = Annotated[str, AfterValidator(_network)]
-Pattern = Annotated[str, AfterValidator(_pattern)]
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are faults, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TlsSection(Section):
@@ -174,38 +121,6 @@ class NextHopSection(Section):
     """Seconds to wait for the reply after the final dot (RFC 5321 4.5.3.2.6 wants ten minutes)."""
     max_idle: int = Field(20, ge=0)
     """Idle connections that one worker process keeps for the next message."""
-
-
-class PoolSection(Section):
-    """One named class of sending IPs."""
-
-    next_hop: NextHopAddress | None = None
-    """A next hop of its own for this pool; without one, the pool is named in X-Penstock-Pool only."""
-
-
-class PoolsSection(Section):
-    """Classes of sending IPs and who uses which."""
-
-    header: str = "X-Penstock-Pool"
-    """Header that names the pool to the next hop."""
-    named: dict[str, PoolSection] = {}
-    """The pools, by name."""
-    choose: dict[str, str] = {}
-    """`standing/kind`, `standing` or `kind` → pool, the most specific wins; "default" for the rest."""
-
-    @model_validator(mode="after")
-    def _choices_exist(self) -> PoolsSection:
-        standings, kinds = {one.value for one in Standing}, {one.value for one in Kind}
-        for key, pool in self.choose.items():
-            standing, slash, kind = key.partition("/")
-            known = key == "default" or (standing in standings and kind in kinds if slash else key in standings | kinds)
-            if not known:
-                raise ValueError(
-                    f'choose."{key}": no such standing or kind; write e.g. "poor/normal", "bulk" or "default"'
-                )
-            if pool not in self.named:
-                raise ValueError(f'choose."{key}": no pool is named "{pool}"; there is {sorted(self.named) or "none"}')
-        return self
 
 
 class ExtractorSection(Section):
@@ -398,7 +313,8 @@ def faults_of(error: ValidationError) -> list[str]:
             message = "no such setting; `penstock config explain` lists them"
         elif fault["type"] != "value_error":
             message = f"{fault['input']!r:.60} is not accepted: {message[0].lower()}{message[1:]}"
-        rows.append(f"{_place(fault['loc'])}: {message}")
+        # One validator may have found several faults, a line each.
+        rows += [f"{_place(fault['loc'])}: {line}" for line in message.splitlines()]
     return rows
 
 
@@ -427,11 +343,16 @@ def load_settings(path: Path) -> Settings:
 def explain(section: type[Section] = Settings, prefix: str = "") -> Iterator[str]:
     """Lines of an annotated TOML file with every setting, its prose and its default."""
     tables: list[tuple[str, type[Section]]] = []
+    examples: list[tuple[str, type[Section]]] = []
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             tables.append((f"{prefix}{name}", kind))
             continue
+        rows = get_args(kind)[-1:]
+        if rows and isinstance(rows[0], type) and issubclass(rows[0], Section) and not field.default:
+            head = f"[{prefix}{name}.NAME]" if get_origin(kind) is dict else f"[[{prefix}{name}]]"
+            examples.append((head, rows[0]))
         for line in (field.description or "").splitlines():
             yield f"# {line}".rstrip()
         yield from _default(name, field.get_default(call_default_factory=True))
@@ -441,10 +362,15 @@ def explain(section: type[Section] = Settings, prefix: str = "") -> Iterator[str
             yield f"# {line}".rstrip()
         yield f"[{name}]"
         yield from explain(kind, f"{name}.")
+    for head, kind in examples:
+        yield f"# {head}"
+        yield from (
+            line if line.startswith("#") or not line else f"# {line}" for line in explain(kind, head.strip("[]") + ".")
+        )
 
 
 def _default(name: str, value: Any) -> Iterator[str]:
-    if value is None or value == {}:
+    if value is None or value == {} or value is PydanticUndefined:
         yield f"# {name} ="
     elif isinstance(value, list) and value and isinstance(value[0], Section):
         yield f"# {name} = ["
@@ -466,5 +392,7 @@ def _toml(value: Any) -> str:
         return repr(value)
     if isinstance(value, list):
         return "[" + ", ".join(_toml(one) for one in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(one)}" for name, one in value.items()) + " }"
     text = str(value)
     return f"'{text}'" if "\\" in text else f'"{text}"'

@@ -12,12 +12,18 @@ from enum import StrEnum
 from msgspec import Struct
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_AS_NAME = str.maketrans(".:", "--")
 
 
 def make_id(now: float, random_bits: int) -> str:
     """An id of twenty lower-case letters and digits that sorts by time: milliseconds, then fifty random bits."""
     number = (int(now * 1000) << 50) | (random_bits & ((1 << 50) - 1))
     return "".join([_ALPHABET[(number >> shift) & 31] for shift in range(95, -1, -5)])
+
+
+def transport_name(pool: str, ip: str = "") -> str:
+    """What the next hop calls the way out: the pool, or its sending IP in signs that every MTA takes in a name."""
+    return f"{pool}-{ip.translate(_AS_NAME)}" if ip else pool
 
 
 class Action(StrEnum):
@@ -150,6 +156,13 @@ class Admission(Struct, frozen=True):
     refusal: Reply | None = None
     pool: str = ""
     """The pool that the account's standing points to before content is known."""
+    ip: str = ""
+    """Its sending IP for this account; empty where Penstock knows none."""
+
+    @property
+    def transport(self) -> str:
+        """What the next hop calls the way out."""
+        return transport_name(self.pool, self.ip)
 
 
 class Finding(Struct, frozen=True):
@@ -214,6 +227,13 @@ class Decision(Struct, frozen=True):
     """False where Penstock could not judge and `on_failure` decided."""
     token: str = ""
     """The opaque reference that the delivered message carries."""
+    ip: str = ""
+    """The sending IP within the pool; empty where none is named."""
+
+    @property
+    def transport(self) -> str:
+        """What the next hop calls the way out; empty without a pool."""
+        return transport_name(self.pool, self.ip)
 
 
 class Event(Struct, frozen=True):
@@ -235,6 +255,92 @@ class Event(Struct, frozen=True):
     """The receiver's reply, or what the log said."""
     reason: str = ""
     """For bounces: why, by the names of `protocols.receivers.Reason`; empty where nobody has read the reply yet."""
+
+
+class SendingIp(Struct, frozen=True):
+    """One address that mail leaves from, with its IPv6 companion where it has one."""
+
+    ip: str
+    ip6: str = ""
+    helo: str = ""
+    """The name said in EHLO; empty means the MTA's own."""
+    warming_since: float = 0.0
+    """Midnight UTC of the first day of its warm-up; 0 where it is warm."""
+
+
+class IpState(Struct, frozen=True):
+    """Whether a sending IP is used, who said so, and how near it is to coming back."""
+
+    ip: str
+    pool: str
+    state: str
+    """`active` or `drained`; an IP without a state is active."""
+    since: float
+    who: str = "penstock"
+    """`penstock`, or the person who drained it; what a person drains only a person brings back."""
+    reason: str = ""
+    clean_checks: int = 0
+    """Checks in a row that found it clean."""
+    clean_since: float = 0.0
+
+
+class PoolMove(Struct, frozen=True):
+    """One move: of an account between pools, or of an IP out of or into its pool."""
+
+    at: float
+    target: str
+    """An account, or an IP."""
+    before: str
+    after: str
+    """Pools for an account; `active` or `drained` for an IP."""
+    who: str = "penstock"
+    reason: str = ""
+
+
+class Pin(Struct, frozen=True):
+    """A person's word about which pool an account uses, before the table of choices."""
+
+    account: str
+    pool: str
+    at: float
+    who: str
+    ip: str = ""
+    """One IP of that pool; empty leaves the choice to the account's usual one."""
+    until: float = 0.0
+    """When it ends; 0 for a pin that stays."""
+    reason: str = ""
+
+
+class Suspect(Struct, frozen=True):
+    """An account that used an IP before it was listed, and what speaks for its being the cause."""
+
+    account: str
+    blame: float
+    """Its share of the whole, 0 to 1; all suspects of a case add up to 1 at most."""
+    messages: int
+    recipients: int
+    reasons: tuple[str, ...] = ()
+    """What counts against it, strongest first."""
+    decisions: tuple[str, ...] = ()
+    """Ids of the messages that show it, worst first."""
+
+
+class Case(Struct, frozen=True):
+    """One IP that was listed or blocked: where, since when, who is to blame, what was done, until it is clean."""
+
+    id: str
+    ip: str
+    pool: str
+    opened_at: float
+    began_at: float
+    """Start of the window in which the accounts that used the IP were looked for."""
+    lists: tuple[str, ...]
+    suspects: tuple[Suspect, ...] = ()
+    """Most to blame first."""
+    closed_at: float = 0.0
+    closed_by: str = ""
+    reason: str = ""
+    """Why it was closed."""
 
 
 class Delivered(Struct, frozen=True):

@@ -9,12 +9,12 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.judge import limits, reputation
+from penstock.judge import limits, pools, reputation, warmup
 from penstock.judge.campaigns import CampaignView, observe_campaign
-from penstock.judge.decision import accept_own, decide, refusal_at_mail, unjudged
-from penstock.judge.hearing import Content, Heard, hear, kind_for_limits
+from penstock.judge.decision import accept_own, decide, may_name_pool, refusal_at_mail, unjudged
+from penstock.judge.hearing import Content, Heard, hear, kind_for_limits, kind_for_pool
 from penstock.judge.limits import Counted, Override
-from penstock.judge.pools import choose_pool
+from penstock.judge.pools import LEVELS, PLACE_KEEP_S, Live, Place, Route
 from penstock.judge.reputation import CAMPAIGN_KEEP_S, KEEP_S, SOURCE_KEEP_S, Assessment
 from penstock.judge.rows import account_row, decision_row, held_row, limit_notices, moved_notices, moved_rows
 from penstock.judge.rules import Rules
@@ -32,6 +32,7 @@ from penstock.model import (
     Mode,
     Opening,
     OutboxItem,
+    SendingIp,
     Standing,
     Submission,
 )
@@ -86,6 +87,11 @@ class _Outcome(Struct):
     tenant: Counted | None = None
     counted: Counted | None = None
     assessment: Assessment | None = None
+    place: Place | None = None
+    moved_from: Place | None = None
+    """The place before, where this message moved the account."""
+    has_room: bool = False
+    """Whether a warming IP took the message into its share."""
     decision: Decision | None = None
 
 
@@ -101,6 +107,8 @@ class Pipeline:
         self._rules = rules
         self._watcher = watcher
         self._clock = clock
+        self.live = Live()
+        """IPs that are taken out, and pins; whoever reads them from the store puts them here."""
 
     # Mail.
 
@@ -119,14 +127,18 @@ class Pipeline:
             return Admission()  # whose mail it is stands in its headers
         envelope = Envelope(opening.mail_from, ())
         account = rules.identity.attribute(connection, envelope, ()).account
-        state = (await self._store.read((f"a:{account}",)))[f"a:{account}"]
-        standing = reputation.admit(state, opening.now, rules.policy, str(account))
-        pool = choose_pool(standing, Kind.NORMAL, rules.pools) if rules.mode is Mode.ENFORCE else ""
+        keys = (f"a:{account}", f"p:{account}")
+        state = await self._store.read(keys)
+        standing = reputation.admit(state[keys[0]], opening.now, rules.policy, str(account))
+        way = ("", "")
+        if rules.mode is Mode.ENFORCE:
+            place = pools.read_place(state[keys[1]])
+            way = self._warm_way(str(account), place.level if place else standing.value, Kind.NORMAL, opening.now)
         if opening.rcpt_to and rules.is_own(opening.rcpt_to):
-            return Admission(None, pool)
+            return Admission(None, *way)
         if rules.own_addresses and not opening.rcpt_to:
-            return Admission(None, pool)  # mail to the provider's own addresses must pass, and none is named yet
-        return Admission(refusal_at_mail(rules, standing), pool)
+            return Admission(None, *way)  # mail to the provider's own addresses must pass, and none is named yet
+        return Admission(refusal_at_mail(rules, standing), *way)
 
     async def judge(self, submission: Submission) -> Decision:
         """Judge a whole message. Never raises."""
@@ -157,12 +169,12 @@ class Pipeline:
             [self._peek(heard, outcome), *self._campaign_turns(heard, outcome)] if heard.verdict.fingerprints else []
         )
         turns += [*self._tenant_turns(heard, outcome), self._account_turn(heard, outcome)]
-        turns += self._tenant_undo(heard, outcome)
+        turns += [*self._tenant_undo(heard, outcome), *self._warm_up_turns(heard, outcome)]
 
         def records() -> Records:
             assert outcome.assessment is not None
             hit = next((one.hit for one in (outcome.tenant, outcome.counted) if one is not None and one.hit), None)
-            outcome.decision = decide(rules, heard, outcome.assessment, hit)
+            outcome.decision = decide(rules, heard, outcome.assessment, hit, self._way(heard, outcome))
             return self._records(heard, outcome, outcome.decision)
 
         await self._store.update(turns, records)
@@ -173,7 +185,10 @@ class Pipeline:
         key = f"a:{heard.account}"
         state = (await self._store.read((key,)))[key]
         standing = reputation.admit(state, heard.message.now, self._rules.policy, heard.account)
-        decision = accept_own(self._rules, heard, standing)
+        level = pools.level_of(standing, 0.0, self._rules.policy.throttle)
+        is_named = may_name_pool(self._rules, heard.submission)
+        way = self._warm_way(heard.account, level, Kind.NORMAL, heard.message.now) if is_named else ("", "")
+        decision = accept_own(self._rules, heard, standing, way)
         row = decision_row(decision, heard.submission, heard)
         await self._store.update((), lambda: Records(decisions=(row,), must_be_durable=False))
         return decision
@@ -245,6 +260,8 @@ class Pipeline:
     def _account_turn(self, heard: Heard, outcome: _Outcome) -> Turn:
         rules, message = self._rules, heard.message
         account, source, limit = f"a:{message.account}", f"s:{message.account}|{message.source}", f"l:{message.account}"
+        place = f"p:{message.account}"
+        is_placed = bool(rules.pools.choices) and may_name_pool(rules, heard.submission)
         account_limits, _ = rules.limits(heard.attribution.plan, kind_for_limits(heard))
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
@@ -258,9 +275,60 @@ class Pipeline:
                 amounts = _amounts(heard, found.new_recipients)
                 outcome.counted = limits.count(state[limit], account_limits, amounts, message.now)
                 written[limit] = Write(outcome.counted.state, _LIMITS_KEEP_S)
+            if is_placed:
+                level = pools.level_of(found.standing, found.score, rules.policy.throttle)
+                outcome.place, moved = pools.settle(state[place], level, message.now, rules.pools.move_after_s)
+                outcome.moved_from = pools.read_place(state[place]) if moved else None
+                if moved:
+                    written[place] = Write(moved, PLACE_KEEP_S)
             return written
 
-        return Turn(account, (account, source, limit), step)
+        return Turn(account, (account, source, limit, *((place,) if is_placed else ())), step)
+
+    # The way out.
+
+    def _route(self, heard: Heard, outcome: _Outcome) -> Route:
+        if outcome.place is None:
+            return Route()
+        kind, now = kind_for_pool(heard), heard.message.now
+        return pools.find_route(self._rules.pools, self.live, heard.account, outcome.place.level, kind, now=now)
+
+    def _way(self, heard: Heard, outcome: _Outcome) -> tuple[str, str]:
+        warm_up = self._rules.pools.warm_up
+        return pools.pick(self._route(heard, outcome), warm_up, heard.message.now, has_room=outcome.has_room)
+
+    def _warm_way(self, account: str, level: str, kind: Kind, now: float) -> tuple[str, str]:
+        """The way of what is not counted: over warm IPs."""
+        route = pools.find_route(self._rules.pools, self.live, account, level, kind, now=now)
+        return pools.pick(route, self._rules.pools.warm_up, now, has_room=False)
+
+    def _warm_up_turns(self, heard: Heard, outcome: _Outcome) -> list[Turn]:
+        """A turn for each warming IP that may turn out to be the account's; one of them counts."""
+        rules, message = self._rules, heard.message
+        warm_up = rules.pools.warm_up
+        if not may_name_pool(rules, heard.submission) or not rules.pools.has_warming(message.now):
+            return []
+
+        def turn(ip: SendingIp) -> Turn:
+            key = f"w:{ip.ip}"
+
+            def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+                assert outcome.assessment is not None
+                is_refused = outcome.assessment.wanted is not Action.ACCEPT
+                is_refused = is_refused or any(one.hit for one in (outcome.tenant, outcome.counted) if one is not None)
+                if is_refused or pools.first_warming(self._route(heard, outcome), warm_up, message.now) != ip:
+                    return {}
+                data, outcome.has_room = warmup.count(state[key], warm_up, ip, message.recipients, message.now)
+                return {key: Write(data, warmup.KEEP_S)} if data is not None else {}
+
+            return Turn(key, (key,), step)
+
+        routes = [
+            pools.find_route(rules.pools, self.live, heard.account, level, kind_for_pool(heard), now=message.now)
+            for level in LEVELS
+        ]
+        warming = {one for one in (pools.first_warming(route, warm_up, message.now) for route in routes) if one}
+        return [turn(one) for one in sorted(warming, key=lambda one: one.ip)]
 
     def _records(self, heard: Heard, outcome: _Outcome, decision: Decision) -> Records:
         """The rows that this message leaves behind."""

@@ -11,6 +11,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
@@ -25,15 +26,18 @@ from penstock.judge.content import ContentModel
 from penstock.judge.identity import Extractor, Identity, Network, Tenancy, read_tenancy
 from penstock.judge.limits import Limit
 from penstock.judge.policy import Policy
+from penstock.judge.pools import Pool, Pools
 from penstock.judge.reference import account_tag, make_token
 from penstock.judge.rules import Plan, Rules
+from penstock.judge.warmup import WarmUp
 from penstock.listeners.http import HttpListener, HttpSettings
 from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener, SmtpSettings
-from penstock.model import DecisionRow, Held, make_id
+from penstock.model import DecisionRow, Held, SendingIp, make_id, transport_name
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
 from penstock.protocols.receivers import Replies
+from penstock.sections.pools import PoolsSection, SendingIpSection
 from penstock.store.ports import Store, StoreUnavailable
 from penstock.store.sqlite import SqliteStore
 from penstock.watch import Watch, decision_line
@@ -104,9 +108,7 @@ class Service:
         self.pipeline = Pipeline(self.store, load_model(settings), self.rules, self.watcher, clock=time.perf_counter)
         self._next_hops: dict[str, NextHop] = {}
         self.next_hop = self._next_hop(settings.next_hop.address) if settings.next_hop.address else None
-        self.pools = {
-            name: self._next_hop(pool.next_hop) for name, pool in settings.pools.named.items() if pool.next_hop
-        }
+        self.pools = self._pool_hops()
         self.listeners = self._make_listeners()
         self._upkeep: asyncio.Task[None] | None = None
 
@@ -175,6 +177,15 @@ class Service:
     def new_id(self, now: float) -> str:
         """A new id, sortable by time."""
         return make_id(now, secrets.randbits(50))
+
+    def _pool_hops(self) -> dict[str, NextHop]:
+        """Next hops of pools and of single IPs, by what the decision calls the way out."""
+        found = {}
+        for name, pool in self.settings.pools.named.items():
+            ways = [(transport_name(name), pool.next_hop)]
+            ways += [(transport_name(name, one.ip), one.next_hop or pool.next_hop) for one in pool.ips]
+            found.update({way: self._next_hop(address) for way, address in ways if address})
+        return found
 
     def _next_hop(self, address: str) -> NextHop:
         if address not in self._next_hops:
@@ -323,7 +334,7 @@ def smtp_settings(settings: Settings, hostname: str, *, reuse_port: bool = False
 
 def make_rules(settings: Settings, key: bytes) -> Rules:
     """What the settings mean to judging. Raises OSError and ValueError for the accounts file."""
-    judge, pools = settings.judge, settings.pools
+    judge = settings.judge
     policy = Policy.from_budgets(
         false_suspensions_per_account_year=judge.false_suspensions_per_account_year,
         false_holds_per_account_year=judge.false_holds_per_account_year,
@@ -344,12 +355,26 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
         reply_reason=load_replies().reason_of,
         must_defer_on_failure=judge.on_failure == "defer",
         plans=plans,
-        pools=pools.choose,
-        pool_header=pools.header,
+        pools=make_pools(settings.pools),
+        pool_header=settings.pools.header,
         strip_headers=tuple(one.lower() for one in settings.identity.strip_headers),
         own_addresses=frozenset(one.lower() for one in settings.own_addresses),
         reply_link=judge.reply_link,
     )
+
+
+def make_pools(section: PoolsSection) -> Pools:
+    """The pools as judging knows them."""
+    named = {name: Pool(tuple(map(_sending_ip, pool.ips)), pool.fallback) for name, pool in section.named.items()}
+    caps = {group: tuple(days) for group, days in section.warm_up.caps.items()}
+    receivers = {domain.lower(): group for group, domains in section.warm_up.receivers.items() for domain in domains}
+    return Pools(section.choices(), named, section.move_hours * 3600.0, WarmUp(caps, receivers))
+
+
+def _sending_ip(section: SendingIpSection) -> SendingIp:
+    first = section.warming_since
+    since = datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp() if first else 0.0
+    return SendingIp(section.ip, section.ip6 or "", section.helo, since)
 
 
 def make_identity(settings: Settings) -> Identity:

@@ -56,6 +56,60 @@ def test_all_faults_are_reported_at_once():
     assert len(raised.value.faults) == 4
 
 
+POOLS = """
+[pools.choose]
+default = "nowhere"
+pear = "a"
+[pools.named.a]
+ips = [{ ip = "192.0.2.1", helo = "out1.example.net" }, { ip = "192.0.2.2", warming_since = 2026-11-01 }]
+fallback = "b"
+[pools.named.b]
+ips = [{ ip = "192.0.2.1" }]
+fallback = "a"
+[pools.named."c d"]
+ips = [{ ip = "2001:db8::1" }]
+"""
+
+
+def test_all_faults_of_pools_are_reported_at_once():
+    """Choices, fallbacks that go round, an IP in two pools, a name that no transport can have: one line each."""
+    with pytest.raises(ConfigurationError) as raised:
+        parse_settings(POOLS)
+
+    wanted = ["nowhere", "pear", "leads back to a", "leads back to b", "192.0.2.1 is named.a.ips[0] already", "c d"]
+    assert len(raised.value.faults) == len(wanted)
+    assert all(one.startswith("pools: ") for one in raised.value.faults)
+    assert all(any(one in fault for fault in raised.value.faults) for one in wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('ips = [{ ip = "192.0.2.300" }]', 'pools.named.a.ips[0].ip: "192.0.2.300" is no IP address'),
+        ('ips = [{ ip = "2001:db8::1", ip6 = "2001:db8::2" }]', "goes with an IPv4 address"),
+        ('ips = [{ ip = "192.0.2.1" }]', "choose: nothing leads to ['a']"),
+    ],
+)
+def test_a_fault_of_an_ip_names_its_place(text, wanted):
+    """The pool, the number in its list, and what is wanted."""
+    with pytest.raises(ConfigurationError) as raised:
+        parse_settings(f"[pools.named.a]\n{text}")
+
+    assert wanted in str(raised.value)
+
+
+def test_two_pools_are_enough_and_the_shipped_table_knows_their_names():
+    """Without `choose`, pools are used for what they are called; a table of one's own replaces it."""
+    two = parse_settings("[pools.named]\nnormal = {}\npoor = {}").pools
+    own = parse_settings('[pools]\nnamed = { x = {} }\nchoose = { default = "x" }').pools
+    none = parse_settings("[pools.named]\nx = {}").pools
+
+    assert two.choices()["new"] == two.choices()["suspect"] == "poor"
+    assert two.choices()["bulk"] == two.choices()["default"] == "normal"
+    assert own.choices() == {"default": "x"}
+    assert none.choices() == {}
+
+
 def test_a_missing_file_is_a_fault_not_a_traceback(tmp_path):
     """The message names the file."""
     with pytest.raises(ConfigurationError, match="nowhere"):

@@ -12,7 +12,8 @@ DRIVERS = {"sqlite3", "psycopg", "psycopg_pool", "valkey", "redis"}
 # part -> the parts of ours it may import; None means everything.
 MAY_IMPORT: dict[str, set[str] | None] = {
     "model": set(),
-    "config": {"model"},
+    "config": {"model", "sections"},
+    "sections": {"model"},
     "protocols": {"model"},
     "judge": {"model"},
     "store": {"model"},

@@ -1,6 +1,8 @@
 """Admit, judge and absorb over a real store: what acts is kept, what fails never loses mail."""
 
+import asyncio
 import ipaddress
+from collections import Counter
 from random import Random
 
 import pytest
@@ -8,7 +10,9 @@ import pytest
 from penstock.judge.identity import Extractor, Identity
 from penstock.judge.limits import Limit, Override
 from penstock.judge.policy import Policy
+from penstock.judge.pools import Live, Pool, Pools, find_route
 from penstock.judge.rules import Plan, Rules
+from penstock.judge.warmup import DAY_S, WarmUp
 from penstock.model import (
     Action,
     Connection,
@@ -17,6 +21,7 @@ from penstock.model import (
     Kind,
     Mode,
     Opening,
+    SendingIp,
     Standing,
     Submission,
     Verdict,
@@ -59,7 +64,7 @@ def rules(**more):
         (Extractor("login", "sasl"), Extractor("client", "host"), Extractor("sender", "sender")),
         (ipaddress.ip_network("127.0.0.1/32"),),
     )
-    given = {"mode": Mode.ENFORCE, "pools": {"default": "normal", "poor": "risk"}} | more
+    given = {"mode": Mode.ENFORCE, "pools": Pools({"default": "normal", "poor": "risk"})} | more
     return Rules(identity=identity, policy=Policy.from_budgets(), reference_key=b"k" * 32, reply_reason=said, **given)
 
 
@@ -251,3 +256,74 @@ async def test_a_persons_word_counts_and_is_on_record(store):
     assert await gate.steer(name, Standing.TRUSTED, who="ann", reason="", now=NOW) is Standing.TRUSTED
     assert (await gate.judge(submission())).action is Action.ACCEPT
     assert [one.who for one in await store.audit(target=name)] == ["ann"] * 3
+
+
+SIX = Pools({"default": "normal", "poor": "risk"}, {
+    "normal": Pool(tuple(SendingIp(f"192.0.2.{number}") for number in (1, 2, 3)), "risk"),
+    "risk": Pool((SendingIp("192.0.2.66"),)),
+}, move_after_s=3600.0)  # fmt: skip
+
+
+async def test_an_account_leaves_from_one_ip_and_from_its_sibling_while_that_is_drained(store):
+    """The header names the IP's transport, the relay and MAIL the same; what a customer wrote there is removed."""
+    gate, _ = pipeline(store, pools=SIX)
+    first, second = [await gate.judge(submission(at=NOW + number)) for number in (0, 1)]
+    gate.live = Live(frozenset({first.ip}))
+    third = await gate.judge(submission(at=NOW + 2))
+
+    assert first.ip == second.ip != third.ip
+    assert {first.pool, third.pool} == {"normal"}
+    assert dict(first.add_headers)["X-Penstock-Pool"] == f"normal-{first.ip.replace('.', '-')}" == first.transport
+    assert "x-penstock-pool" in first.remove_headers
+    admission = await gate.admit(Opening(Connection(login="joe@example.com"), "", NOW + 3))
+    assert admission.transport == third.transport
+    assert (await store.decision(third.id)).decision.ip == third.ip
+
+
+async def test_an_account_leaves_the_better_pool_at_once_and_returns_after_a_while(store):
+    """A person makes it poor: the next message is in risk; made normal again, it stays there for the hour."""
+    gate, _ = pipeline(store, pools=SIX)
+    name, who = "sasl:joe@example.com", {"who": "ann", "reason": ""}
+    pools = [(await gate.judge(submission(at=NOW))).pool]
+    await gate.steer(name, Standing.POOR, now=NOW + 1, **who)
+    pools.append((await gate.judge(submission(at=NOW + 2))).pool)
+    await gate.steer(name, Standing.NORMAL, now=NOW + 3, **who)
+    pools += [(await gate.judge(submission(at=NOW + at))).pool for at in (4, 3700)]
+
+    assert pools == ["normal", "risk", "risk", "normal"]
+
+
+async def test_a_warming_ip_takes_its_cap_exactly_over_two_processes(tmp_path):
+    """Twenty messages at once through two stores on one file: five by the new IP, the rest by the warm one."""
+    fresh = SendingIp("192.0.2.9", warming_since=NOW - NOW % DAY_S)
+    warm_up = WarmUp({"other": (5, 10)})
+    new = Pools({"default": "normal"}, {"normal": Pool((fresh, SendingIp("192.0.2.1")))}, warm_up=warm_up)
+    stores = [SqliteStore(tmp_path / "p.sqlite", now=lambda: NOW) for _ in range(2)]
+    for one in stores:
+        await one.open()
+    gates = [pipeline(one, pools=new)[0] for one in stores]
+    logins = [f"c{number}@example.com" for number in range(60)]
+    mine = [
+        one for one in logins if find_route(new, Live(), f"sasl:{one}", "new", Kind.NORMAL, now=NOW).ips[0] == fresh
+    ]
+    found = await asyncio.gather(
+        *(gates[number % 2].judge(submission(login=mine[number], at=NOW)) for number in range(20)),
+        gates[0].judge(submission(11.0, ["stranger@far.example"], login=mine[20])),
+    )
+    for one in stores:
+        await one.close()
+
+    assert Counter(one.ip for one in found) == {"192.0.2.9": 5, "192.0.2.1": 15, "": 1}
+
+
+async def test_unjudged_mail_does_not_carry_a_pool_of_the_customers_choice():
+    """Where Penstock cannot judge, the forged header still goes."""
+
+    class Gone(MemoryStore):
+        async def update(self, turns, records):
+            raise StoreUnavailable("gone")
+
+    decision = await pipeline(Gone())[0].judge(submission())
+
+    assert "x-penstock-pool" in decision.remove_headers
+    assert decision.transport == ""

@@ -8,18 +8,31 @@ from msgspec.structs import replace
 
 from penstock.judge.hearing import Heard
 from penstock.judge.limits import Hit
-from penstock.judge.pools import choose_pool
 from penstock.judge.reference import account_tag, make_token
 from penstock.judge.replies import UNJUDGED, reply_for, reply_for_limit
 from penstock.judge.reputation import Assessment
 from penstock.judge.rules import Rules
-from penstock.model import Account, Action, Decision, Evidence, Kind, Mode, Reply, Standing, Submission
+from penstock.model import (
+    Account,
+    Action,
+    Decision,
+    Evidence,
+    Kind,
+    Mode,
+    Reply,
+    Standing,
+    Submission,
+    transport_name,
+)
 
 _RETRY_S = 900.0
 """When to come again where a hold cannot be kept by us and becomes a delay."""
 
+Way = tuple[str, str]
+"""Pool and sending IP of a message that goes on; both empty where none is named."""
 
-def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None) -> Decision:
+
+def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None, way: Way) -> Decision:
     """Join what the evidence asks for and what plain limits say; in observe mode nothing is done about either."""
     submission = heard.submission
     wanted, reason, reply = assessment.wanted, assessment.reason, None
@@ -51,10 +64,11 @@ def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None) 
             reply=reply,
             reason=reason,
         ),
+        way,
     )
 
 
-def accept_own(rules: Rules, heard: Heard, standing: Standing) -> Decision:
+def accept_own(rules: Rules, heard: Heard, standing: Standing, way: Way) -> Decision:
     """Mail to the provider's own addresses always passes."""
     evidence = (Evidence("own-address", 0.0, ", ".join(heard.submission.envelope.rcpt_to[:3])),)
     decision = Decision(
@@ -70,7 +84,7 @@ def accept_own(rules: Rules, heard: Heard, standing: Standing) -> Decision:
         findings=heard.verdict.findings,
         reason="PS-OWN",
     )
-    return _complete(rules, heard, decision)
+    return _complete(rules, heard, decision, way)
 
 
 def unjudged(rules: Rules, submission: Submission) -> Decision:
@@ -90,7 +104,7 @@ def unjudged(rules: Rules, submission: Submission) -> Decision:
         reply=reply_for(UNJUDGED, action, submission.id, 0.0, rules.reply_link) if must_defer else None,
         reason=UNJUDGED,
         add_headers=() if must_defer else (("X-Penstock-Unjudged", "yes"),),
-        remove_headers=rules.strip_headers,
+        remove_headers=(*rules.strip_headers, rules.pool_header.lower()),
         is_judged=False,
     )
 
@@ -107,26 +121,29 @@ def refusal_at_mail(rules: Rules, standing: Standing) -> Reply | None:
     return reply_for("PS-SUSPENDED", Action.REJECT, "", 0.0, rules.reply_link)
 
 
-def _complete(rules: Rules, heard: Heard, decision: Decision) -> Decision:
+def may_name_pool(rules: Rules, submission: Submission) -> bool:
+    """Whether a pool may be named at all: not while observing, and not where some recipient is local."""
+    return rules.mode is Mode.ENFORCE and not submission.local_recipients
+
+
+def _complete(rules: Rules, heard: Heard, decision: Decision, way: Way) -> Decision:
     """Add the pool and the headers of a message that goes on."""
     if decision.action is not Action.ACCEPT:
         return decision
-    submission = heard.submission
     token = make_token(decision.id, rules.reference_key)
     add = [("X-Penstock-Ref", token)]
     if not heard.parsed.header("feedback-id"):
         tag = account_tag(heard.account, rules.reference_key)
         add.append(("Feedback-ID", f"{tag}:{decision.kind}:{rules.feedback_sender}"))
-    pool = ""
-    if rules.mode is Mode.ENFORCE and not submission.local_recipients:
-        pool = choose_pool(decision.standing, decision.kind, rules.pools)
-        if pool:
-            add.append((rules.pool_header, pool))
+    pool, ip = way
+    if pool:
+        add.append((rules.pool_header, transport_name(pool, ip)))
     ours = {name for name, _ in heard.parsed.headers if name.startswith("x-penstock-")}
     remove = {*rules.strip_headers, *ours, rules.pool_header.lower()}
     return replace(
         decision,
         pool=pool,
+        ip=ip,
         add_headers=tuple(add),
         remove_headers=tuple(sorted(remove)),
         token=token,

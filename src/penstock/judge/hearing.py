@@ -77,6 +77,11 @@ def kind_for_limits(heard: Heard) -> Kind:
     return Kind.NORMAL
 
 
+def kind_for_pool(heard: Heard) -> Kind:
+    """The kind by which a pool is chosen: a claim to be bulk is no advantage; every other claim needs facts."""
+    return Kind.BULK if heard.verdict.kind is Kind.BULK else kind_for_limits(heard)
+
+
 def _digest(parsed: Parsed, submission: Submission) -> int:
     """The same where a mail server tries again: no trace fields, no ids of ours."""
     envelope = submission.envelope

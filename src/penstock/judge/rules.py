@@ -9,6 +9,7 @@ from msgspec import Struct
 from penstock.judge.identity import Identity
 from penstock.judge.limits import Limit
 from penstock.judge.policy import Policy
+from penstock.judge.pools import Pools
 from penstock.model import Kind, Mode
 
 
@@ -34,8 +35,7 @@ class Rules(Struct, frozen=True):
     must_defer_on_failure: bool = False
     """False lets mail flow unjudged where Penstock itself cannot judge."""
     plans: Mapping[str, Plan] = {}
-    pools: Mapping[str, str] = {}
-    """The choices `standing/kind` → pool."""
+    pools: Pools = Pools()
     pool_header: str = "X-Penstock-Pool"
     strip_headers: tuple[str, ...] = ()
     """Lower case."""

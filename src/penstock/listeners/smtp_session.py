@@ -144,7 +144,7 @@ class Session:
         if admission.refusal is not None:
             relaying.count("smtp-refused-at-mail")
             return admission.refusal
-        self._hop = relaying.pools.get(admission.pool, relaying.next_hop)
+        self._hop = relaying.pools.get(admission.transport, relaying.next_hop)
         return Reply(250, "2.1.0", "Ok")
 
     async def _rcpt(self, event: RcptAsked) -> Reply:
@@ -228,7 +228,7 @@ class Session:
         return reply
 
     async def _deliver(self, decision: Decision, raw: bytes) -> Reply:
-        hop = self._relaying.pools.get(decision.pool, self._relaying.next_hop)
+        hop = self._relaying.pools.get(decision.transport, self._relaying.next_hop)
         transaction = self._transaction
         if transaction is None:
             return _LATER
