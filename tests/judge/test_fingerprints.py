@@ -6,9 +6,11 @@ import time
 
 import pytest
 
-from penstock.judge.fingerprints import MAX_KEYS, fingerprints, link_keys, text_keys
+from penstock.judge.fingerprints import MAX_KEYS, fingerprints, link_keys
+from penstock.judge.fingerprints import text_keys as keys_of
 from penstock.judge.message import parse
 from penstock.judge.parsed import Link
+from penstock.judge.words import words_of
 
 OFFER = (
     "We are pleased to inform you that your company has been selected for our exclusive business loan offer. "
@@ -18,6 +20,10 @@ OFFER = (
     "This opportunity is limited to the first hundred companies which reply to this message. "
 )
 WORDS = "amber basin cedar delta ember fjord grove haven islet jetty knoll ledge mesa north ocean pearl quarry".split()
+
+
+def text_keys(text):
+    return keys_of(words_of("", text))
 
 
 def meet(one, other):
@@ -104,7 +110,8 @@ def test_a_message_has_all_its_keys_and_never_more_than_a_dozen():
         b"--x\r\nContent-Type: application/pdf; name=a.pdf\r\n\r\n%PDF" + b"x" * 900 + b"\r\n--x--\r\n"
     )
 
-    keys = fingerprints(parse(raw))
+    parsed = parse(raw)
+    keys = fingerprints(parsed, words_of(parsed.subject, parsed.text))
 
     assert {key.partition(":")[0] for key in keys} == {"text", "url", "reply-to", "phone", "wallet", "attachment"}
     assert len(keys) == len(set(keys)) <= MAX_KEYS

@@ -51,7 +51,7 @@ def train(
     """
     rows = []
     for sample in read_samples(folder, sources, half):
-        seen = look(parse(sample.raw), sample.raw)
+        seen = look(parse(sample.raw), sample.raw, SEED_VIEWS)
         rows.append(Row(sample.source, {view: seen.slots[view] for view in SEED_VIEWS}, sample.is_abuse))
         if len(rows) % 5000 == 0:
             progress(f"{len(rows)} messages read")

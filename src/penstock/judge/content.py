@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections import defaultdict
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
 from penstock.judge.calibration import Fusion
-from penstock.judge.features import BITS, VIEWS, Features, look, shape_slot
+from penstock.judge.features import BITS, VIEWS, Features, look
 from penstock.judge.fingerprints import fingerprints
 from penstock.judge.kinds import kind_of
 from penstock.judge.linear import Linear
@@ -75,7 +74,7 @@ class ContentModel:
             kind_of(parsed, envelope),
             (*parsed.anomalies, *findings(seen.shape)),
             self._explain(seen, margins, log_odds),
-            fingerprints(parsed),
+            fingerprints(parsed, seen.words),
         )
 
     def learn(self, parsed: Parsed, raw: bytes, envelope: Envelope, is_abuse: bool) -> bool:
@@ -114,25 +113,26 @@ class ContentModel:
         return (*terms, Evidence("rest", rest, group="content"))
 
     def _words(self, seen: Features, share: float) -> list[Evidence]:
-        words, count = seen.words, len(seen.words)
-        if not words:
+        count = len(seen.words)
+        if not count:
             return []
         weights = self._scorers["words"].weights.take(seen.own)
         scale = share / float(np.sqrt(seen.slots["words"].size))
         most = min(4 * MAX_TERMS, weights.size)
-        told: dict[bytes, float] = {}
-        for at in np.argpartition(-np.abs(weights), most - 1)[:most].tolist():
-            phrase = words[at] if at < count else words[at - count] + b" " + words[at - count + 1]
-            told[phrase] = float(weights[at]) * scale
-        return _strongest([(f"word:{phrase.decode('utf-8', 'replace')[:60]}", nats) for phrase, nats in told.items()])
+        strongest = np.argpartition(-np.abs(weights), most - 1)[:most]
+        told: dict[str, float] = {}
+        for at, weight in zip(strongest.tolist(), weights[strongest].tolist(), strict=True):
+            phrase = seen.words.phrase(at, 1) if at < count else seen.words.phrase(at - count, 2)
+            told[f"word:{phrase}"] = weight * scale
+        return _strongest(list(told.items()))
 
     def _facts(self, seen: Features, share: float) -> list[Evidence]:
         scale = share / float(np.sqrt(max(1, seen.slots["shape"].size)))
-        by_slot: dict[int, list[str]] = defaultdict(list)
-        for token in seen.shape:
-            by_slot[shape_slot(token)].append(token)
-        weights = self._scorers["shape"].weights
-        return _strongest([(tokens[0], float(weights[slot]) * scale) for slot, tokens in by_slot.items()])
+        weights = self._scorers["shape"].weights.take(seen.facts).tolist()
+        told: dict[int, tuple[str, float]] = {}
+        for slot, token, weight in zip(seen.facts.tolist(), seen.shape, weights, strict=True):
+            told.setdefault(slot, (token, weight * scale))
+        return _strongest(list(told.values()))
 
 
 def _strongest(terms: list[tuple[str, float]]) -> list[Evidence]:

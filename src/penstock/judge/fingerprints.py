@@ -18,10 +18,9 @@ from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
 
 from penstock.judge.parsed import Link, Parsed
 from penstock.judge.shape import FREEMAIL, SHORTENERS
+from penstock.judge.words import Hashes, Words
 
 MAX_KEYS = 12
-MAX_CHARS = 6000
-"""Of the text."""
 LONG, LONG_KEYS = 6, 6
 """Words of a long shingle, and how many keys sample one each."""
 SHORT, BANDS = 3, 3
@@ -32,9 +31,15 @@ FEWEST_SHINGLES = 4
 """Of short shingles; a text of fewer is known as a whole only."""
 MAX_LINK_KEYS = 2
 
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
 _SENTENCE = re.compile(r"[.!?:;。！？](?=\s)|\n")
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0e7f]|\b[^\W\d_]+\b")
-"""Letters alone; words with digits in them are mostly numbers, codes and filler."""
+_WORD = re.compile(rf"{_UNSPACED.pattern}|\b[^\W\d_]+\b")
+_BLANK, _END, _DIGIT = 1, 2, 4
+_MARKS = bytes(
+    _BLANK * (sign in " \t\r\n\v\f") | _END * (sign in ".!?:;\n") | _DIGIT * (sign in "0123456789")
+    for sign in map(chr, range(256))
+)
+"""A sign of `_END` ends a sentence where one of `_BLANK` follows; a line end always does, being both."""
 _NUMBER = re.compile(r"\d")
 _RANDOM = re.compile(r"(?=[^/]*\d)[\w.~%=-]{8,}|[0-9a-f-]{12,}|[\w-]{24,}", re.IGNORECASE)
 _HOSTING = frozenset(
@@ -59,8 +64,8 @@ _MULTIPLIERS = np.array(
 _STEP = np.uint64(0x100000001B3)
 
 
-def fingerprints(parsed: Parsed) -> tuple[str, ...]:
-    """The keys of one message, strongest first, at most a dozen, without doubles."""
+def fingerprints(parsed: Parsed, words: Words) -> tuple[str, ...]:
+    """The keys of one message, whose words are `words`: strongest first, at most a dozen, without doubles."""
     keys = link_keys(parsed.links, parsed.from_address)
     reply = parsed.reply_to.lower()
     if reply and reply != parsed.from_address:
@@ -69,19 +74,18 @@ def fingerprints(parsed: Parsed) -> tuple[str, ...]:
     keys += [f"wallet:{wallet[:100]}" for wallet in parsed.wallets[:1]]
     files = (one for one in parsed.attachments if one.digest and one.size_bytes > 512 and not one.is_inline)
     keys += [f"attachment:{one.digest}" for one, _ in zip(files, range(1), strict=False)]
-    keys += text_keys(f"{parsed.subject}\n{parsed.text}")
+    keys += text_keys(words)
     return tuple(dict.fromkeys(keys))[:MAX_KEYS]
 
 
-def text_keys(text: str) -> list[str]:
+def text_keys(words: Words) -> list[str]:
     """Keys by which near-copies of a text meet; none where it is too short."""
-    words, ends = _words(text)
-    if len(words) < FEWEST_WORDS:
+    hashes, sentences = _known_words(words)
+    if hashes.size < FEWEST_WORDS:
         return []
-    hashes = np.array([_hash(word) for word in words], dtype=np.uint64)
-    long, short = _shingles(hashes, ends, LONG), _shingles(hashes, ends, SHORT)
+    long, short = _shingles(hashes, sentences, LONG), _shingles(hashes, sentences, SHORT)
     if short.size < FEWEST_SHINGLES:
-        return [f"text:w{xxh3_64_hexdigest(' '.join(words).encode())}"]
+        return [f"text:w{xxh3_64_hexdigest(hashes.tobytes())}"]
     least = _least(short, 2 * BANDS)
     bands = [f"text:s{first ^ (second >> 1):016x}" for first, second in zip(least[::2], least[1::2], strict=True)]
     if long.size < LONG_KEYS:
@@ -89,41 +93,61 @@ def text_keys(text: str) -> list[str]:
     return bands + [f"text:l{one:016x}" for one in _least(long, LONG_KEYS)]
 
 
-@lru_cache(maxsize=65536)
+def _known_words(words: Words) -> tuple[Hashes, NDArray[np.intp]]:
+    """The words of letters alone, and the number of the sentence that each stands in.
+
+    Words with digits in them are mostly numbers, codes and filler.
+    """
+    if not words.raw.isascii() and _UNSPACED.search(text := words.raw.decode("utf-8", "replace")):
+        return _unspaced(text)
+    if not words:
+        return words.hashes, words.starts
+    marks = np.frombuffer(words.raw.translate(_MARKS), dtype=np.uint8)
+    before, after = marks[:-1], marks[1:]
+    ends = ((before | after) << 1) & before & _END
+    flags = np.bitwise_or.reduceat(ends | (before & _DIGIT), words.starts)
+    is_last = (flags & _END) > 0
+    sentences: NDArray[np.intp] = np.cumsum(is_last) - is_last
+    is_known = flags < _DIGIT
+    return words.hashes[is_known], sentences[is_known]
+
+
+def _unspaced(text: str) -> tuple[Hashes, NDArray[np.intp]]:
+    """The same of a script without blanks between words: its letters are the words."""
+    hashes: list[int] = []
+    sentences: list[int] = []
+    for number, sentence in enumerate(_SENTENCE.split(text.lower())):
+        found = _WORD.findall(sentence)
+        hashes += map(_hash, found)
+        sentences += [number] * len(found)
+    return np.array(hashes, dtype=np.uint64), np.array(sentences, dtype=np.intp)
+
+
+@lru_cache(maxsize=16384)
 def _hash(word: str) -> int:
-    """Words come again and again; keeping theirs halves the cost."""
-    return xxh3_64_intdigest(word.encode())
+    """Letters come again and again; keeping theirs halves the cost."""
+    return xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
 
 
-def _words(text: str) -> tuple[list[str], list[int]]:
-    """Folded words, numbers left out, and where each sentence ends among them."""
-    words: list[str] = []
-    ends: list[int] = []
-    for sentence in _SENTENCE.split(text[:MAX_CHARS].lower()):
-        words += _WORD.findall(sentence)
-        ends.append(len(words))
-    return words, ends
-
-
-def _shingles(hashes: NDArray[np.uint64], ends: list[int], size: int) -> NDArray[np.uint64]:
+def _shingles(hashes: Hashes, sentences: NDArray[np.intp], size: int) -> Hashes:
     """Runs of `size` words that lie within one sentence, as numbers."""
     count = hashes.size - size + 1
     if count < 1:
-        return np.empty(0, dtype=np.uint64)
-    total = np.zeros(count, dtype=np.uint64)
-    for place in range(size):
+        return hashes[:0]
+    total = hashes[:count]
+    for place in range(1, size):
         total = total * _STEP + hashes[place : place + count]
-    sentence = np.repeat(np.arange(len(ends)), np.diff(np.array(ends), prepend=0))
-    found: NDArray[np.uint64] = total[sentence[:count] == sentence[size - 1 :]]
-    return found
+    within: Hashes = total[sentences[:count] == sentences[size - 1 :]]
+    return within
 
 
-def _least(shingles: NDArray[np.uint64], count: int) -> list[int]:
+def _least(shingles: Hashes, count: int) -> list[int]:
     """Min-hash: the least value under each of `count` orders."""
-    mixed = (shingles ^ (shingles >> np.uint64(31)))[None, :] * _MULTIPLIERS[:count, None]
+    mixed = (shingles ^ (shingles >> np.uint64(31))) * _MULTIPLIERS[:count, None]
     mixed ^= mixed >> np.uint64(29)
     mixed *= _MULTIPLIERS[-1]
-    return [int(value) for value in mixed.min(axis=1)]
+    least: list[int] = mixed.min(axis=1).tolist()
+    return least
 
 
 def link_keys(links: tuple[Link, ...], from_address: str = "") -> list[str]:
