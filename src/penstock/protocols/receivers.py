@@ -116,6 +116,7 @@ class _Rule(Struct, frozen=True, forbid_unknown_fields=True):
     but: tuple[str, ...] = ()
     status: str = ""
     scope: Scope | None = None
+    level: Level | None = None
     list: str = ""
 
     def fits(self, text: str, status: str) -> bool:
@@ -147,6 +148,7 @@ class _Blocklist(Struct, frozen=True, forbid_unknown_fields=True):
 class _Data(Struct, frozen=True, forbid_unknown_fields=True):
     receiver: tuple[_Receiver, ...]
     blocklist: tuple[_Blocklist, ...]
+    telling: tuple[_Rule, ...]
     phrase: tuple[_Rule, ...]
     status: Mapping[str, Reason]
     weak: Mapping[str, Reason]
@@ -156,9 +158,9 @@ class _Data(Struct, frozen=True, forbid_unknown_fields=True):
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?!\d|\.\d)")
 _CODE = re.compile(r"(?<![\w.:\[/-])([245]\d\d)(?=[ -]|$)")
 _HOST_SAID = re.compile(
-    r"^(?:delivery temporarily suspended: )?host ([\w.-]{1,255})\[[\w.:]{1,64}\](?::\d+)? (?:said|refused)\b"
+    r"^(?:delivery temporarily suspended: )?host ([\w.-]{1,255})\[[\w.:]{1,64}\](?::\d+)?"
+    r" (?:said: |(?=refused to talk))"
 )
-_IN_REPLY = re.compile(r" \(in reply to [^()]{1,60}\)\)?$")
 _URL = re.compile(r"https?://[^\s<>\"'()\[\]]{3,300}")
 _IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w:]|\.\d)")
 _USING = re.compile(
@@ -208,22 +210,21 @@ class Replies:
         folded = " ".join(text[:_LONGEST].lower().split())
         if said := _HOST_SAID.match(folded):
             mx = mx or said[1]
-            folded = folded[said.end() :].lstrip(": ")
-        folded = _IN_REPLY.sub("", folded)
+            folded = folded[said.end() :]
         if found := _CODE.search(folded):
             code = int(found[1])
         if told := _STATUS.search(folded):
             status = told[1]
         receiver = self.receiver_of(domain, mx)
-        reason, scope, blocklist, group = self._reason(folded, code, status, receiver)
-        level, usual = _USUAL[reason]
-        if reason is Reason.UNCLEAR and (code >= 500 or status.startswith("5")):
+        rule, blocklist, group = self._rule(folded, code, status, receiver)
+        level, scope = _USUAL[rule.reason]
+        if rule.reason is Reason.UNCLEAR and (code >= 500 or status.startswith("5")):
             level = Level.HARD
         ip, url = _IP.search(folded), _URL.search(folded)
         return ReplyMeaning(
-            reason,
-            level,
-            scope or usual,
+            rule.reason,
+            rule.level or level,
+            rule.scope or scope,
             receiver or group,
             blocklist,
             _address(ip[0]) if ip else "",
@@ -236,25 +237,31 @@ class Replies:
         """The name of a reply's reason, as the pipeline asks for it; empty for an empty reply."""
         return self.read(text).reason.value if text.strip() else ""
 
-    def _reason(self, text: str, code: int, status: str, receiver: str) -> tuple[Reason, Scope | None, str, str]:
-        """Reason, scope where it is not the usual one, blocklist, and the group whose words these are."""
-        blocklist = self._blocklist(text)
+    def _rule(self, text: str, code: int, status: str, receiver: str) -> tuple[_Rule, str, str]:
+        """The rule that decides, the blocklist that is named, and the group whose words these are."""
+        blocklist, listed = self._blocklist(text)
         for one, pattern in self._receivers:
             if pattern is not None and (found := pattern.search(text)) and (value := _coded(found[1], one.codes)):
                 reason, _, scope = value.partition("/")
-                return Reason(reason), Scope(scope) if scope else None, blocklist[0], one.name
+                return _Rule(Reason(reason), scope=Scope(scope) if scope else None), blocklist, one.name
             for rule in one.rules:
                 if (rule.any or rule.all or receiver == one.name) and rule.fits(text, status):
-                    return rule.reason, rule.scope, rule.list or blocklist[0], one.name
-        if blocklist[0]:
-            return blocklist[1], None, blocklist[0], receiver
+                    return rule, rule.list or blocklist, one.name
+        if blocklist:
+            return _Rule(listed), blocklist, receiver
+        for rule in self._data.telling:
+            if rule.fits(text, status):
+                return rule, "", receiver
         detail = status[2:]
         if detail in self._data.status:
-            return self._data.status[detail], None, "", receiver
+            return _Rule(self._data.status[detail]), "", receiver
         for rule in self._data.phrase:
             if rule.fits(text, status):
-                return rule.reason, rule.scope, "", receiver
-        return self._data.weak.get(detail, _BY_CODE.get(code, Reason.UNCLEAR)), None, "", receiver
+                return rule, "", receiver
+        weak = self._data.weak.get(detail) or self._data.weak.get(detail.partition(".")[0])
+        if weak is Reason.POLICY and status.startswith("4"):
+            weak = Reason.SYSTEM  # a rule that may be another tomorrow is trouble of theirs
+        return _Rule(weak or _BY_CODE.get(code, Reason.UNCLEAR)), "", receiver
 
     def _blocklist(self, text: str) -> tuple[str, Reason]:
         for one in self._data.blocklist:
