@@ -21,7 +21,7 @@ from penstock.protocols.returned import AutoReply, read_returned, tokens_in
 REPLIES = Replies((resources.files("penstock.protocols") / "replies.toml").read_text("utf-8"))
 TOKEN = "01jd00000000000000aa-abcdefghijklm"
 OURS = (
-    "Received: from pc (pc [192.0.2.7]) by mail.example (Postfix) with ESMTPSA id 4Xyz123; Tue, 1 Sep 2026 08:00:00 +0\n"
+    "Received: from pc (pc [192.0.2.7]) by mail.example (Postfix) with ESMTPSA id 4Xyz123; Tue, 1 Sep 2026\n"
     f"X-Penstock-Ref: {TOKEN}\nMessage-ID: <one@example.com>\n"
     "From: joe@example.com\nTo: ann@far.example\nSubject: Hello\n"
 )
@@ -226,7 +226,8 @@ def test_microsoft_sends_the_message_alone():
     """JMRP has no machine-readable part; the subject says what it is."""
     raw = (
         "From: staff@hotmail.com\nTo: fbl@example.com\nSubject: complaint about message from 192.0.2.25\n"
-        f'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: message/rfc822\n\n{OURS}\nHi\n--b--\n'
+        f'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Type: message/rfc822\n\n'
+        f"{OURS}\nHi\n--b--\n"
     ).encode()
 
     found = read_returned(raw)
