@@ -284,19 +284,6 @@ class IpState(Struct, frozen=True):
     clean_since: float = 0.0
 
 
-class PoolMove(Struct, frozen=True):
-    """One move: of an account between pools, or of an IP out of or into its pool."""
-
-    at: float
-    target: str
-    """An account, or an IP."""
-    before: str
-    after: str
-    """Pools for an account; `active` or `drained` for an IP."""
-    who: str = "penstock"
-    reason: str = ""
-
-
 class Pin(Struct, frozen=True):
     """A person's word about which pool an account uses, before the table of choices."""
 

@@ -8,9 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.model import (
+    AccountRow,
+    Audit,
+    Case,
+    DecisionRow,
+    Delivered,
+    Held,
+    IpState,
+    Listing,
+    ListingChange,
+    OutboxItem,
+    Pin,
+)
 from penstock.store.listings import settle
-from penstock.store.ports import AccountSearch, DecisionSearch, Records, Turn
+from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records, Turn
 
 
 class MemoryStore:
@@ -34,6 +46,9 @@ class MemoryStore:
         self._meta: dict[str, bytes] = {}
         self._listings: dict[tuple[str, str, float], Listing] = {}
         self._listing_changes: list[ListingChange] = []
+        self._ips: dict[str, IpState] = {}
+        self._pins: dict[str, Pin] = {}
+        self._cases: dict[str, Case] = {}
 
     async def open(self) -> None:
         """Nothing to connect to."""
@@ -194,6 +209,32 @@ class MemoryStore:
             if change is not None:
                 self._listing_changes.append(replace(change, number=len(self._listing_changes) + 1))
 
+    async def pool_state(self) -> PoolState:
+        """States of IPs by IP, and pins by account."""
+        ips, pins = (
+            sorted(self._ips.values(), key=lambda one: one.ip),
+            sorted(self._pins.values(), key=lambda one: one.account),
+        )
+        return PoolState(tuple(ips), tuple(pins))
+
+    async def record_pools(self, records: PoolRecords) -> None:
+        """Keep changes of pools."""
+        self._ips.update((one.ip, one) for one in records.ips)
+        self._pins.update((one.account, one) for one in records.pins)
+        for account in records.unpinned:
+            self._pins.pop(account, None)
+        self._cases.update((one.id, one) for one in records.cases)
+        self._audit += records.audit
+
+    async def cases(self, *, open_only: bool = False, limit: int = 50) -> list[Case]:
+        """Cases, newest first."""
+        rows = [self._cases[id] for id in sorted(self._cases, reverse=True)]
+        return [one for one in rows if not (open_only and one.closed_at)][:limit]
+
+    async def case(self, id: str) -> Case | None:
+        """One case by id."""
+        return self._cases.get(id)
+
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value."""
         self._meta[key] = value
@@ -263,5 +304,6 @@ def matches(row: DecisionRow, search: DecisionSearch) -> bool:
         and search.queue_id in ("", row.queue_id)
         and search.message_id in ("", row.message_id)
         and search.mail_from in ("", row.mail_from)
+        and search.ip in ("", decision.ip)
         and (not search.rcpt_to or search.rcpt_to in row.rcpt_to)
     )

@@ -18,7 +18,19 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.model import (
+    AccountRow,
+    Audit,
+    Case,
+    DecisionRow,
+    Delivered,
+    Held,
+    IpState,
+    Listing,
+    ListingChange,
+    OutboxItem,
+    Pin,
+)
 
 
 class StoreUnavailable(Exception):
@@ -65,6 +77,27 @@ class Records(Struct, frozen=True):
     """True: `update` returns only when this survives power loss. False (a plain accept): within 100 ms."""
 
 
+class PoolState(Struct, frozen=True):
+    """What has been said about sending IPs and accounts' pools; small, read as a whole."""
+
+    ips: tuple[IpState, ...] = ()
+    pins: tuple[Pin, ...] = ()
+
+
+class PoolRecords(Struct, frozen=True):
+    """Changes of it, with their cases and audit entries, kept together or not at all."""
+
+    ips: tuple[IpState, ...] = ()
+    """Each replaces what was kept of its IP."""
+    pins: tuple[Pin, ...] = ()
+    """Each replaces the account's pin."""
+    unpinned: tuple[str, ...] = ()
+    """Accounts whose pin goes."""
+    cases: tuple[Case, ...] = ()
+    """Each replaces the case of its id."""
+    audit: tuple[Audit, ...] = ()
+
+
 class DecisionSearch(Struct, frozen=True):
     """What to look for among decisions; empty fields match everything."""
 
@@ -80,6 +113,8 @@ class DecisionSearch(Struct, frozen=True):
     message_id: str = ""
     rcpt_to: str = ""
     mail_from: str = ""
+    ip: str = ""
+    """The sending IP that was named."""
     before: str = ""
     """The id of the last row of the page before (rows come newest first, ids sort by time)."""
     limit: int = 50
@@ -173,6 +208,18 @@ class Store(Protocol):
 
     async def record_listings(self, seen: Sequence[ListingChange]) -> None:
         """Keep what was seen on lists, durably; what is already known makes no second change (`store.listings`)."""
+
+    async def pool_state(self) -> PoolState:
+        """States of IPs by IP, and pins by account."""
+
+    async def record_pools(self, records: PoolRecords) -> None:
+        """Keep changes of pools, durably and in one transaction."""
+
+    async def cases(self, *, open_only: bool = False, limit: int = 50) -> list[Case]:
+        """Cases, newest first."""
+
+    async def case(self, id: str) -> Case | None:
+        """One case by id."""
 
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value (a position in a log, a learnt offset), durably."""

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
-from penstock.store import postgres_listings
-from penstock.store.ports import AccountSearch, DecisionSearch, Records
+from penstock.model import AccountRow, Audit, Case, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.store import postgres_listings, postgres_pools
+from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records
 from penstock.store.postgres import Connection, Postgres, fit
 from penstock.store.postgres_writer import Writer
 from penstock.store.search import decision_conditions
@@ -174,6 +174,23 @@ class PostgresRecords:
         """Keep what was seen on lists."""
         await self._postgres.run(partial(postgres_listings.record, seen=seen))
 
+    async def pool_state(self) -> PoolState:
+        """States of IPs by IP, and pins by account."""
+        return await self._postgres.run(postgres_pools.state)
+
+    async def record_pools(self, records: PoolRecords) -> None:
+        """Keep changes of pools, in one transaction."""
+        await self._postgres.run(partial(postgres_pools.record, records=records))
+
+    async def cases(self, *, open_only: bool = False, limit: int = 50) -> list[Case]:
+        """Cases, newest first."""
+        sql = "SELECT packed FROM cases WHERE (NOT %s OR closed_at = 0) ORDER BY id DESC LIMIT %s"
+        return await self._all(postgres_pools.case, sql, open_only, limit)
+
+    async def case(self, id: str) -> Case | None:
+        """One case by id."""
+        return await self._one(postgres_pools.case, "SELECT packed FROM cases WHERE id = %s", id)
+
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value, durably."""
         sql = "INSERT INTO meta VALUES (%s, %b) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
@@ -189,7 +206,8 @@ class PostgresRecords:
             "WITH gone AS (DELETE FROM decisions "
             "WHERE id IN (SELECT id FROM decisions WHERE at < %s LIMIT %s) RETURNING id), "
             "rcpts AS (DELETE FROM recipients USING gone WHERE recipients.id = gone.id), "
-            "answers AS (DELETE FROM deliveries USING gone WHERE deliveries.id = gone.id) SELECT count(*) FROM gone"
+            "answers AS (DELETE FROM deliveries USING gone WHERE deliveries.id = gone.id), "
+            "ways AS (DELETE FROM sent USING gone WHERE sent.id = gone.id) SELECT count(*) FROM gone"
         )
         gone = 0
         while True:

@@ -53,6 +53,7 @@ _DECISIONS = _insert(
     "id",
 )
 _RECIPIENTS = _insert("recipients", "rcpt:text id:text", "-rcpt, id")
+_SENT = _insert("sent", "ip:text id:text", "-ip, id")
 _DELIVERIES = _insert("deliveries", "id:text packed:bytea", "id")
 # A plain accept that was judged earlier but is written later, by another node, does not undo what was done meanwhile.
 _ACCOUNTS = _insert(
@@ -73,6 +74,7 @@ class _Rows(Struct, eq=False):
 
     decisions: list[Row] = []
     recipients: list[Row] = []
+    sent: list[Row] = []
     deliveries: list[Row] = []
     accounts: list[Row] = []
     held: list[Row] = []
@@ -90,6 +92,7 @@ def _rows(records: Records) -> _Rows:
         columns = (one.id, float(one.at), str(one.account), one.account.tenant, one.action.value, one.wanted.value)
         rows.decisions.append((*columns, one.reason, row.mail_from, row.queue_id, row.message_id, _pack(row)))
         rows.recipients += [(rcpt, one.id) for rcpt in row.rcpt_to]
+        rows.sent += [(one.ip, one.id)] if one.ip else []
     for account in records.accounts:
         names = (account.account, account.tenant, account.standing.value)
         rows.accounts.append((*names, float(account.evidence), float(account.seen_at), _pack(account)))
@@ -246,6 +249,7 @@ async def _write(batch: list[_Rows], connection: Connection) -> None:
     tables: tuple[tuple[bytes, Collection[Row]], ...] = (
         (_DECISIONS, decisions.values()),
         (_RECIPIENTS, recipients),
+        (_SENT, dict.fromkeys(row for rows in batch for row in rows.sent)),
         (_DELIVERIES, deliveries.values()),
         (_ACCOUNTS, sorted(accounts.values())),
         (_HELD, [row for rows in batch for row in rows.held]),

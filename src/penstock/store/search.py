@@ -24,6 +24,9 @@ def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[An
     if search.rcpt_to:
         conditions.append(f"id IN (SELECT id FROM recipients WHERE rcpt = {mark})")  # noqa: S608
         values.append(search.rcpt_to)
+    if search.ip:
+        conditions.append(f"id IN (SELECT id FROM sent WHERE ip = {mark})")  # noqa: S608
+        values.append(search.ip)
     for bound, operator, column in ((search.since, ">=", "at"), (search.until, "<", "at"), (search.before, "<", "id")):
         if bound:
             conditions.append(f"{column} {operator} {mark}")

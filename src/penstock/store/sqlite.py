@@ -22,10 +22,20 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
-from penstock.store import sqlite_listings
+from penstock.model import AccountRow, Audit, Case, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.store import sqlite_listings, sqlite_pools
 from penstock.store.migrations import migrations
-from penstock.store.ports import AccountSearch, DecisionSearch, HeldMessage, Records, StoreUnavailable, Turn, Write
+from penstock.store.ports import (
+    AccountSearch,
+    DecisionSearch,
+    HeldMessage,
+    PoolRecords,
+    PoolState,
+    Records,
+    StoreUnavailable,
+    Turn,
+    Write,
+)
 from penstock.store.search import decision_conditions
 from penstock.store.spool import Spool
 from penstock.store.sqlite_writer import Writer, read_state
@@ -243,6 +253,28 @@ class SqliteStore:
 
         await self._writer.run(work)
 
+    async def pool_state(self) -> PoolState:
+        """States of IPs by IP, and pins by account."""
+        return await self._ask(sqlite_pools.state)
+
+    async def record_pools(self, records: PoolRecords) -> None:
+        """Keep changes of pools."""
+
+        def work(connection: sqlite3.Connection) -> tuple[None, bool]:
+            sqlite_pools.record(connection, records)
+            return None, True
+
+        await self._writer.run(work)
+
+    async def cases(self, *, open_only: bool = False, limit: int = 50) -> list[Case]:
+        """Cases, newest first."""
+        sql = "SELECT row FROM cases WHERE (NOT ? OR closed_at = 0) ORDER BY id DESC LIMIT ?"
+        return await self._all(sqlite_pools.case, sql, (open_only, limit))
+
+    async def case(self, id: str) -> Case | None:
+        """One case by id."""
+        return await self._one(sqlite_pools.case, "SELECT row FROM cases WHERE id = ?", (id,))
+
     async def set_meta(self, key: str, value: bytes) -> None:
         """Keep a small named value, durably."""
         await self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -265,7 +297,7 @@ class SqliteStore:
                 if count < 500:
                     break
                 await asyncio.sleep(0.01)
-        for table in ("recipients", "deliveries"):
+        for table in ("recipients", "deliveries", "sent"):
             # A delivery may be written a moment before its decision's row; only what is far older than any kept goes.
             sql = f"DELETE FROM {table} WHERE id < (SELECT coalesce(min(id), '') FROM decisions)"  # noqa: S608
             await self._write(sql, (), is_durable=False)
@@ -398,6 +430,8 @@ def _add_decision(connection: sqlite3.Connection, row: DecisionRow) -> None:
     connection.execute("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     recipients = [(rcpt, decision.id) for rcpt in dict.fromkeys(row.rcpt_to)]
     connection.executemany("INSERT OR IGNORE INTO recipients VALUES (?, ?)", recipients)
+    if decision.ip:
+        connection.execute("INSERT OR IGNORE INTO sent VALUES (?, ?)", (decision.ip, decision.id))
 
 
 def _add_held(connection: sqlite3.Connection, message: HeldMessage) -> None:
