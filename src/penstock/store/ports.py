@@ -74,7 +74,8 @@ class Records(Struct, frozen=True):
     audit: tuple[Audit, ...] = ()
     outbox: tuple[OutboxItem, ...] = ()
     must_be_durable: bool = True
-    """True: `update` returns only when this survives power loss. False (a plain accept): within 100 ms."""
+    """True: `update` returns only when this survives power loss. False (a plain accept): within 100 ms, by when other
+    processes see it too; later turns and reads of this process see it at once."""
 
 
 class PoolState(Struct, frozen=True):

@@ -1,8 +1,8 @@
 """Memory in one SQLite file, for one host: several processes share it, held mail lies beside it as files.
 
-Everything that changes goes through the process's one writer thread; reads have connections of their own and see the
-last committed state. The write lock is held from before a turn's first read until its commit, so turns of all
-processes come one after another.
+Everything that changes goes through the process's one writer (`sqlite_writer`); reads have connections of their own and
+see what was committed, after what this process had still to write. The write lock is held from before a turn's first
+read until its commit, so turns of all processes come one after another.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ from penstock.store.migrations import migrations
 from penstock.store.ports import (
     AccountSearch,
     DecisionSearch,
-    HeldMessage,
     PoolRecords,
     PoolState,
     Records,
     StoreUnavailable,
     Turn,
-    Write,
 )
 from penstock.store.search import decision_conditions
 from penstock.store.spool import Spool
-from penstock.store.sqlite_writer import Writer, read_state
+from penstock.store.sqlite_rows import read_hot, write_records
+from penstock.store.sqlite_writer import Writer
 
 T = TypeVar("T")
 _READERS = 4
@@ -60,7 +59,7 @@ class SqliteStore:
         self._path = path
         self._now = now
         self._spool = Spool(path.parent / "held")
-        self._writer = Writer(path, self._connect)
+        self._writer = Writer(path, self._connect, self._spool, now)
         self._readers: ThreadPoolExecutor | None = None
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -69,17 +68,17 @@ class SqliteStore:
         """Make or update the database. Raises StoreUnavailable."""
         try:
             await asyncio.to_thread(self._migrate)
+            self._writer.start()
         except (sqlite3.Error, OSError) as trouble:
             raise StoreUnavailable(f"{self._path}: {trouble}") from trouble
         self._readers = ThreadPoolExecutor(_READERS, "penstock-reader")
-        self._writer.start()
 
     async def close(self) -> None:
         """Write out what waits, and let go."""
         readers, self._readers = self._readers, None
         if readers is None:
             return
-        await asyncio.to_thread(self._writer.close)
+        await self._writer.close()
         await asyncio.to_thread(readers.shutdown)
         for connection in self._connections:
             connection.close()
@@ -90,29 +89,20 @@ class SqliteStore:
     async def read(self, keys: Sequence[str]) -> Mapping[str, bytes | None]:
         """Read hot state without locking it."""
         now = self._now()
-        return await self._ask(lambda connection: read_state(connection, tuple(keys), now))
+        newest = self._writer.newest(keys)
+        missing = [key for key in keys if key not in newest]
+        older = await self._answer(lambda connection: read_hot(connection, missing)) if missing else {}
+        return {key: value if until > now else None for key, (value, until) in {**older, **newest}.items()}
 
     async def update(self, turns: Sequence[Turn], records: Callable[[], Records]) -> None:
         """Run the turns and keep the records, all in one transaction."""
-        now = self._now()
-
-        def work(connection: sqlite3.Connection) -> tuple[None, bool]:
-            _run_turns(connection, turns, now)
-            kept = records()
-            # Files first: a row is never there without its message; a file without a row is swept up later.
-            for message in kept.held:
-                self._spool.put(message.held.id, message.raw)
-            _keep(connection, kept)
-            return None, kept.must_be_durable
-
-        await self._writer.run(work)
+        await self._writer.update(turns, records)
 
     # Decisions.
 
     async def delivered(self, delivered: Delivered) -> None:
         """Keep what the next hop answered."""
-        row = (delivered.decision_id, _encode(delivered))
-        await self._write("INSERT OR REPLACE INTO deliveries VALUES (?, ?)", row, is_durable=False)
+        self._writer.delivered(delivered.decision_id, _encode(delivered))
 
     async def decision(self, id: str) -> DecisionRow | None:
         """One decision by id."""
@@ -201,7 +191,7 @@ class SqliteStore:
                 return False, False
             row = _encode(replace(_held(found[0]), state=state, changed_at=now))
             connection.execute("UPDATE held SET state = ?, lease_until = 0, row = ? WHERE id = ?", (state, row, id))
-            _add_audit(connection, (audit,))
+            write_records(connection, [Records(audit=(audit,))])
             return True, True
 
         is_settled = bool(await self._writer.run(work))
@@ -318,6 +308,11 @@ class SqliteStore:
     # How it is done.
 
     async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask the file, after everything up to now is in it."""
+        await self._writer.settle()
+        return await self._answer(question)
+
+    async def _answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
         if self._readers is None:
             raise StoreUnavailable("the store is closed")
 
@@ -378,69 +373,3 @@ def _alone(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _run_turns(connection: sqlite3.Connection, turns: Sequence[Turn], now: float) -> None:
-    """One read before the first turn and one write after the last: nobody else can write in between."""
-    if not turns:
-        return
-    state = dict(read_state(connection, tuple({key: None for turn in turns for key in turn.keys}), now))
-    written: dict[str, Write] = {}
-    for turn in turns:
-        changed = turn.step({key: state[key] for key in turn.keys})
-        written.update(changed)
-        state.update((key, write.value) for key, write in changed.items())
-    kept = [(key, one.value, now + one.keep_s) for key, one in written.items() if one.value is not None]
-    gone = [(key,) for key, one in written.items() if one.value is None]
-    if kept:
-        connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", kept)
-    if gone:
-        connection.executemany("DELETE FROM state WHERE key = ?", gone)
-
-
-def _keep(connection: sqlite3.Connection, kept: Records) -> None:
-    for row in kept.decisions:
-        _add_decision(connection, row)
-    for account in kept.accounts:
-        values = (account.account, account.tenant, account.standing, account.evidence, account.seen_at)
-        connection.execute("INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?)", (*values, _encode(account)))
-    for message in kept.held:
-        _add_held(connection, message)
-    _add_audit(connection, kept.audit)
-    items = [(item.key, item.at, item.topic, _encode(item)) for item in kept.outbox]
-    if items:
-        connection.executemany("INSERT OR IGNORE INTO outbox (key, at, topic, row) VALUES (?, ?, ?, ?)", items)
-
-
-def _add_decision(connection: sqlite3.Connection, row: DecisionRow) -> None:
-    decision = row.decision
-    values = (
-        decision.id,
-        decision.at,
-        str(decision.account),
-        decision.account.tenant,
-        decision.action.value,
-        decision.wanted.value,
-        decision.reason,
-        row.mail_from,
-        row.queue_id,
-        row.message_id,
-        _encode(row),
-    )
-    connection.execute("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-    recipients = [(rcpt, decision.id) for rcpt in dict.fromkeys(row.rcpt_to)]
-    connection.executemany("INSERT OR IGNORE INTO recipients VALUES (?, ?)", recipients)
-    if decision.ip:
-        connection.execute("INSERT OR IGNORE INTO sent VALUES (?, ?)", (decision.ip, decision.id))
-
-
-def _add_held(connection: sqlite3.Connection, message: HeldMessage) -> None:
-    held = message.held
-    sql = "INSERT OR REPLACE INTO held (id, account, state, held_at, row) VALUES (?, ?, ?, ?, ?)"
-    connection.execute(sql, (held.id, held.account, held.state, held.held_at, _encode(held)))
-
-
-def _add_audit(connection: sqlite3.Connection, entries: Sequence[Audit]) -> None:
-    rows = [(one.at, one.target, _encode(one)) for one in entries]
-    if rows:
-        connection.executemany("INSERT INTO audit (at, target, row) VALUES (?, ?, ?)", rows)

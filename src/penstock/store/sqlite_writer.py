@@ -1,206 +1,280 @@
-"""The one thread of a process that writes to SQLite: what waits goes together into one transaction and one fsync."""
+"""What a process writes to SQLite: turns run in memory while the write lock is held, and are written together.
+
+The first turn takes the write lock of the file. From then on nobody else can change hot state, so that further turns
+run at once in the event loop, over what was read already. A few milliseconds later, or as soon as somebody must be sure
+or another process knocks, all that has come together is written in one transaction and the lock is given back. One
+thread does what SQLite does; the loop never waits for the disk.
+
+What was read stays good for the next time unless another process has written meanwhile, which SQLite's data_version
+tells. Processes that want the lock queue at a door: who waits for the lock holds the door, so that nobody is passed.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import queue
+import contextlib
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import structlog
 from msgspec import Struct
 
-from penstock.store.ports import StoreUnavailable
+from penstock.store.ports import Records, StoreUnavailable, Turn
+from penstock.store.spool import Spool
+from penstock.store.sqlite_file import Batch, File, Promise, Syncs, Work
+from penstock.store.sqlite_rows import Hot
 
+log = structlog.get_logger()
+_LINGER_S = 0.01
+"""The write lock is held for so long, and plain accepts wait so long until they are written."""
+_LOOK_S = 0.001
+"""How often a holder looks whether another process waits."""
+_SYNC_S = 0.06
+"""Rows of plain accepts are on disk so long after they were written; the port promises 100 ms for both."""
 _MOST_AT_ONCE = 256
-_BUSY_S = 10.0
-_SYNC_EVERY_S = 0.08
-"""Rows of plain accepts are on disk after this; the port promises 100 ms."""
-
-Work = Callable[[sqlite3.Connection], tuple[Any, bool]]
-"""Writes within an open transaction; its result, and whether that must survive power loss before anybody is told."""
+_MOST_HOT_BYTES = 64 << 20
+_HOT_BYTES = 200  # of an entry, besides its value
 
 
-class _Job(Struct, eq=False):
-    work: Work
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[Any]
+class _Update(Struct, eq=False):
+    """An update whose turns wait for hot state to be read."""
+
+    turns: Sequence[Turn]
+    records: Callable[[], Records]
+    keys: tuple[str, ...]
+    now: float
+    done: asyncio.Future[None]
 
 
 class Writer:
-    """Runs works one after another, many to a transaction; a work that raises takes back only its own writes."""
+    """Everything that changes in the file, of one process and one event loop."""
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._wal = Path(f"{path}-wal")
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="penstock-writer", daemon=True)
-        self._connection: sqlite3.Connection | None = None
-        self._unsynced_since = 0.0
-        self._is_closed = False
+    def __init__(
+        self, path: Path, connect: Callable[[], sqlite3.Connection], spool: Spool, now: Callable[[], float]
+    ) -> None:
+        self._file = File(path, connect, spool)
+        self._now = now
+        self._hot: dict[str, Hot] = {}
+        self._hot_bytes = 0
+        self._is_held = False
+        self._held_since = 0.0
+        self._batch, self._writing = Batch(), Batch()
+        self._waiting: list[_Update] = []
+        self._is_due = self._is_closed = self._is_doubtful = False
+        self._wakeup = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "penstock-writer")
+        self._syncs = Syncs(self._file.sync)
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to take in works."""
-        self._thread.start()
+        """Begin to take in updates. Raises OSError."""
+        self._file.open_door()
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
+
+    async def close(self) -> None:
+        """Write out what waits, and let go."""
+        await self.settle()
+        self._is_closed = self._is_due = True
+        self._wakeup.set()
+        if self._task is not None:
+            await self._task
+        await self._syncs.close()
+        await self._loop.run_in_executor(self._thread, self._file.close)
+        self._thread.shutdown()
+
+    # What the store asks.
+
+    async def update(self, turns: Sequence[Turn], records: Callable[[], Records]) -> None:
+        """Run the turns and keep the records. Raises what they raise, and StoreUnavailable where SQLite cannot."""
+        self._check()
+        keys = tuple({key: None for turn in turns for key in turn.keys})
+        "".join(keys).encode()  # what is no text fails alone, before it is among others
+        one = _Update(turns, records, keys, self._now(), self._loop.create_future())
+        if not keys or (self._is_held and self._hot.keys() >= set(keys)):
+            self._turn(one)
+        else:
+            self._waiting.append(one)
+            self._wakeup.set()
+        # Shielded: a caller that goes away takes nothing back.
+        if not one.done.done() or one.done.exception() is not None:
+            await asyncio.shield(one.done)
 
     async def run(self, work: Work) -> Any:
         """Have a work done and committed. Raises what it raises, and StoreUnavailable where SQLite cannot."""
-        if self._is_closed:
+        self._check()
+        promise = Promise(self._loop.create_future(), work=work)
+        self._add(promise)
+        assert promise.done is not None
+        return await asyncio.shield(promise.done)
+
+    def delivered(self, id: str, row: bytes) -> None:
+        """Keep a row of `deliveries`; nobody waits for it. Raises StoreUnavailable."""
+        self._check()
+        self._batch.deliveries.append((id, row))
+        self._plan(_LINGER_S)
+
+    def newest(self, keys: Iterable[str]) -> Mapping[str, Hot]:
+        """Hot state that readers of the file may not see yet; all of it that is asked for while the lock is held."""
+        if self._is_held:
+            return {key: self._hot[key] for key in keys if key in self._hot}
+        unwritten = self._writing.state | self._batch.state
+        return {key: unwritten[key] for key in keys if key in unwritten}
+
+    async def settle(self) -> None:
+        """Return when everything up to now is written, so that readers see it."""
+        if self._task is not None and not (self._batch.is_empty and self._writing.is_empty and not self._waiting):
+            with contextlib.suppress(StoreUnavailable):
+                await self.run(lambda connection: (None, False))
+
+    def _check(self) -> None:
+        if self._is_closed or self._task is None:
             raise StoreUnavailable("the store is closed")
-        loop = asyncio.get_running_loop()
-        job = _Job(work, loop, loop.create_future())
-        self._jobs.put(job)
-        # Shielded: a caller that goes away takes nothing back, and the writer never meets a cancelled future halfway.
-        return await asyncio.shield(job.done)
 
-    def close(self) -> None:
-        """Write out what waits and end the thread. Blocks."""
-        self._is_closed = True
-        self._jobs.put(None)
-        self._thread.join()
+    # Turns.
 
-    def _run(self) -> None:
-        while True:
-            jobs, is_last = self._take()
-            if jobs:
-                self._commit(jobs)
-            self._sync_if_due(is_last)
-            if is_last:
-                if self._connection is not None:
-                    self._connection.close()
-                return
-
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Everything that waits, at most so many; waits for the first, but not longer than the next sync is due."""
-        jobs: list[_Job] = []
+    def _turn(self, one: _Update) -> None:
+        """Run an update's turns in memory; what they raise leaves nothing."""
+        hot, now = self._hot, one.now
+        fresh: dict[str, Hot] = {}
         try:
-            job = self._jobs.get(timeout=_SYNC_EVERY_S if self._unsynced_since else None)
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) >= _MOST_AT_ONCE:
-                    return jobs, False
-                job = self._jobs.get_nowait()
-        except queue.Empty:
-            return jobs, False
-        return jobs, True
-
-    def _commit(self, jobs: list[_Job]) -> None:
-        try:
-            outcomes = self._transact(jobs)
-        except (sqlite3.Error, OSError) as trouble:
-            self._drop_connection()
-            unavailable = StoreUnavailable(f"{type(trouble).__name__}: {trouble}")
-            outcomes = [unavailable] * len(jobs)
-        except BaseException as trouble:  # the thread must outlive whatever one batch brings
-            self._drop_connection()
-            outcomes = [StoreUnavailable(repr(trouble))] * len(jobs)
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            by_loop.setdefault(job.loop, []).append((job.done, outcome))
-        for loop, results in by_loop.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_tell, results)
-
-    def _transact(self, jobs: list[_Job]) -> list[Any]:
-        connection = self._open()
-        _begin(connection)
-        outcomes: list[Any] = []
-        must_sync = False
-        for job in jobs:
-            connection.execute("SAVEPOINT one")
-            try:
-                result, is_durable = job.work(connection)
-                connection.execute("RELEASE one")
-                outcomes.append(_Result(result))
-                must_sync = must_sync or is_durable
-            except (sqlite3.OperationalError, sqlite3.DatabaseError):
-                raise
-            except Exception as trouble:
-                connection.execute("ROLLBACK TO one")
-                connection.execute("RELEASE one")
-                outcomes.append(trouble)
-        connection.execute("COMMIT")
-        self._unsynced_since = self._unsynced_since or time.monotonic()
-        if must_sync:
-            self._sync()
-        return outcomes
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = self._connect()
-        return self._connection
-
-    def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.rollback()
-                connection.close()
-            except sqlite3.Error:
-                return
-
-    def _sync_if_due(self, now_please: bool) -> None:
-        if self._unsynced_since and (now_please or time.monotonic() - self._unsynced_since >= _SYNC_EVERY_S):
-            try:
-                self._sync()
-            except OSError:
-                self._drop_connection()
-                self._unsynced_since = 0.0
-
-    def _sync(self) -> None:
-        """What `synchronous=FULL` would do after each commit, once for many: the write-ahead log reaches the disk."""
-        try:
-            descriptor = os.open(self._wal, os.O_RDWR)
-        except FileNotFoundError:
-            self._unsynced_since = 0.0  # checkpointed and gone: the database itself was synced by that
+            for turn in one.turns:
+                seen = {}
+                for key in turn.keys:
+                    value, until = fresh[key] if key in fresh else hot[key]
+                    seen[key] = value if until > now else None
+                for key, write in turn.step(seen).items():
+                    fresh[key] = (write.value, now + write.keep_s)
+            kept = one.records()
+        except Exception as trouble:
+            one.done.set_exception(trouble)
             return
-        try:
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
-        self._unsynced_since = 0.0
+        hot.update(fresh)
+        self._batch.state.update(fresh)
+        self._hot_bytes += sum(_HOT_BYTES + len(value or b"") for value, _ in fresh.values())
+        # After a failure nobody is told anything before it is written, until that goes again.
+        must_wait = kept.must_be_durable or bool(kept.held) or self._is_doubtful
+        self._add(Promise(one.done if must_wait else None, kept, is_durable=must_wait), is_due=must_wait)
+        if not must_wait:
+            one.done.set_result(None)
 
-
-class _Result(Struct):
-    """Tells a result from an exception that is one."""
-
-    value: Any
-
-
-def _begin(connection: sqlite3.Connection) -> None:
-    """Take the write lock, which other processes hold for milliseconds. Raises sqlite3.OperationalError."""
-    until, pause_s = time.monotonic() + _BUSY_S, 0.0005
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as trouble:
-            if "locked" not in str(trouble) or time.monotonic() > until:
-                raise
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, 0.01)
-
-
-def _tell(results: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for done, outcome in results:
-        if done.done():
-            continue
-        if isinstance(outcome, _Result):
-            done.set_result(outcome.value)
+    def _add(self, promise: Promise, *, is_due: bool = True) -> None:
+        self._batch.promises.append(promise)
+        if is_due or len(self._batch.promises) >= _MOST_AT_ONCE:
+            self._is_due = True
+            self._wakeup.set()
         else:
-            done.set_exception(outcome)
+            self._plan(_LINGER_S)
+
+    def _plan(self, after_s: float) -> None:
+        if self._timer is not None and self._timer.when() > self._loop.time() + after_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_later(after_s, self._look)
+
+    def _look(self) -> None:
+        """Write when it is time, or when somebody else waits for the lock."""
+        self._timer = None
+        if self._is_held and self._loop.time() - self._held_since < _LINGER_S and not self._file.is_wanted():
+            self._plan(_LOOK_S)
+            return
+        self._is_due = True
+        self._wakeup.set()
+
+    # The one task, which has one thing done at a time in the thread.
+
+    async def _run(self) -> None:
+        while True:
+            await self._wakeup.wait()
+            self._wakeup.clear()
+            if self._waiting:
+                await self._serve()
+            if self._is_due:
+                await self._write()
+            if self._waiting:
+                self._wakeup.set()
+            elif self._is_closed:
+                return
+
+    async def _serve(self) -> None:
+        """Hold the lock, know what the waiting updates need, and run them."""
+        keys = list({key: None for one in self._waiting for key in one.keys})
+        missing = [key for key in keys if key not in self._hot]
+        if missing or not self._is_held:
+            try:
+                is_same, found = await self._loop.run_in_executor(self._thread, self._file.take, missing, keys)
+            except Exception as trouble:
+                self._lose(trouble, Batch())
+                return
+            self._learn(found, is_same)
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if self._hot.keys() >= set(one.keys):
+                self._turn(one)
+            else:
+                self._waiting.append(one)  # it came while the others' was read
+
+    def _learn(self, found: Mapping[str, Hot], is_same: bool) -> None:
+        if not is_same:
+            self._hot, self._hot_bytes = {}, 0
+        self._hot.update(found)
+        self._hot_bytes += sum(_HOT_BYTES + len(value or b"") for value, _ in found.values())
+        if not self._is_held:
+            self._is_held, self._held_since = True, self._loop.time()
+            self._plan(_LOOK_S)
+
+    async def _write(self) -> None:
+        """Write what has come together and give the lock back."""
+        batch, self._batch = self._batch, Batch()
+        self._writing, self._is_held, self._is_due = batch, False, False
+        try:
+            await self._loop.run_in_executor(self._thread, self._file.write, batch)
+        except Exception as trouble:
+            self._lose(trouble, batch)
+            return
+        finally:
+            self._writing = Batch()
+        self._is_doubtful = False
+        if self._hot_bytes > _MOST_HOT_BYTES:
+            self._hot, self._hot_bytes = {}, 0
+        self._tell(batch)
+
+    def _tell(self, batch: Batch) -> None:
+        durable = []
+        for one in batch.promises:
+            if one.trouble is not None:
+                _fail(one, one.trouble)
+            elif one.done is None:
+                continue
+            elif one.is_durable:
+                durable.append((one.done, one.result))
+            else:
+                one.done.set_result(one.result)
+        if durable:
+            self._syncs.now(durable)
+        elif not batch.is_empty:
+            self._syncs.soon(_SYNC_S)
+
+    def _lose(self, trouble: Exception, batch: Batch) -> None:
+        """SQLite cannot: nothing of this is written, and nothing that is known is sure."""
+        unavailable = StoreUnavailable(f"{type(trouble).__name__}: {trouble}")
+        waiting, self._waiting = self._waiting, []
+        for update in waiting:
+            update.done.set_exception(unavailable)
+        for one in (*batch.promises, *self._batch.promises):
+            _fail(one, unavailable)
+        self._batch, self._hot, self._hot_bytes, self._is_held = Batch(), {}, 0, False
+        self._is_doubtful = True
 
 
-def read_state(connection: sqlite3.Connection, keys: tuple[str, ...], now: float) -> Mapping[str, bytes | None]:
-    """Hot state by keys, what has lapsed left out."""
-    state: dict[str, bytes | None] = dict.fromkeys(keys)
-    marks = ",".join("?" * len(keys))
-    rows = connection.execute(f"SELECT key, value, until FROM state WHERE key IN ({marks})", keys)  # noqa: S608
-    for key, value, until in rows:
-        if until > now:
-            state[key] = value
-    return state
+def _fail(one: Promise, trouble: Exception) -> None:
+    """Tell whoever waits; of plain accepts only the log can tell."""
+    if one.done is not None:
+        one.done.set_exception(trouble)
+    elif one.kept is not None:
+        log.error("not-kept", decisions=[row.decision.id for row in one.kept.decisions], trouble=repr(trouble))
