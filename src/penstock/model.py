@@ -241,7 +241,8 @@ class Event(Struct, frozen=True):
 
     at: float
     what: str
-    """`delivered`, `bounced`, `deferred`, `complaint`, `spamtrap`, `login`, `login-failed`, `password-changed`."""
+    """`delivered`, `bounced`, `deferred`, `complaint`, `spamtrap`, `login`, `login-failed`, `password-changed`,
+    `listing` (an IP that it used was listed)."""
     account: str = ""
     """`kind:value`; where empty, the account of `decision_id`."""
     decision_id: str = ""
@@ -253,6 +254,8 @@ class Event(Struct, frozen=True):
     """For logins: `smtp`, `imap`, `web` …"""
     detail: str = ""
     """The receiver's reply, or what the log said."""
+    share: float = 1.0
+    """For `listing`: the account's share of the blame, 0 to 1."""
     reason: str = ""
     """For bounces: why, by the names of `protocols.receivers.Reason`; empty where nobody has read the reply yet."""
 

@@ -26,14 +26,14 @@ from penstock.judge.content import ContentModel
 from penstock.judge.identity import Extractor, Identity, Network, Tenancy, read_tenancy
 from penstock.judge.limits import Limit
 from penstock.judge.policy import Policy
-from penstock.judge.pools import Pool, Pools
+from penstock.judge.pools import Live, Pool, Pools
 from penstock.judge.reference import account_tag, make_token
 from penstock.judge.rules import Plan, Rules
 from penstock.judge.warmup import WarmUp
 from penstock.listeners.http import HttpListener, HttpSettings
 from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener, SmtpSettings
-from penstock.model import DecisionRow, Held, SendingIp, make_id, transport_name
+from penstock.model import DecisionRow, Held, SendingIp, Severity, make_id, transport_name
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
 from penstock.protocols.receivers import Replies
@@ -43,10 +43,13 @@ from penstock.store.sqlite import SqliteStore
 from penstock.watch import Watch, decision_line
 from penstock.workers.held import Release
 from penstock.workers.notices import Notices, NoticeSettings
-from penstock.workers.upkeep import Upkeep, UpkeepSettings
+from penstock.workers.pools import PoolKeeper, PoolSettings
+from penstock.workers.upkeep import Chore, Upkeep, UpkeepSettings
 
 GRACE_S = 30.0
 """How long a stop waits for messages in flight."""
+_FOLLOW_S = 2.0
+"""How soon every process knows of an IP that was taken out."""
 log = structlog.get_logger()
 
 
@@ -110,19 +113,22 @@ class Service:
         self.next_hop = self._next_hop(settings.next_hop.address) if settings.next_hop.address else None
         self.pools = self._pool_hops()
         self.listeners = self._make_listeners()
-        self._upkeep: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the store and the listeners. Raises StoreUnavailable and OSError, with nothing left open."""
         try:
             await self.store.open()
+            if self.settings.pools.named:
+                await self.refresh_pools()
+                self._tasks.append(asyncio.create_task(self._follow_pools()))
             for listener in self.listeners.values():
                 await listener.start()
         except BaseException:
             await self.stop(0.0)
             raise
         if self._does_upkeep:
-            self._upkeep = asyncio.create_task(self.upkeep().run())
+            self._tasks.append(asyncio.create_task(self.upkeep().run()))
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Drain and stop: listeners first, the store last."""
@@ -131,10 +137,10 @@ class Service:
         ):
             if isinstance(result, BaseException):
                 self.watcher.failed("stop", result)
-        if self._upkeep is not None:
-            self._upkeep.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._upkeep
+                await task
         for hop in self._next_hops.values():
             await hop.close()
         await self.store.close()
@@ -163,7 +169,37 @@ class Service:
         notice = NoticeSettings(tuple(settings.notices.to), sender, settings.notices.per_hour, self.hostname)
         notices = Notices(notice, self.store, self.next_hop, lambda line: log.warning("notice", text=line), self.now)
         kept = UpkeepSettings(settings.held.keep_days * 86400.0, settings.store.keep_decisions_days * 86400.0)
-        return Upkeep(kept, self.store, notices, self.watcher.failed, self.now)
+        more: list[Chore] = []
+        if any(pool.ips for pool in settings.pools.named.values()):
+            more.append((settings.pools.check_every_s, "pools", self.pool_keeper().run_once))
+        return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)
+
+    def pool_keeper(self) -> PoolKeeper:
+        """What takes listed IPs out of their pools and brings clean ones back."""
+        section = self.settings.pools
+        settings = PoolSettings(
+            severity=Severity(section.drain_severity),
+            may_drain_last=section.drain_last,
+            clean_checks=section.clean_checks,
+            clean_s=section.clean_hours * 3600.0,
+            every_s=section.check_every_s,
+            window_s=section.case_hours * 3600.0,
+        )
+        return PoolKeeper(settings, self.rules.pools, self.store, self.pipeline, now=self.now, new_id=self.new_id)
+
+    async def refresh_pools(self) -> None:
+        """Let the pipeline know which IPs are taken out, and whom people have pinned."""
+        state = await self.store.pool_state()
+        self.pipeline.live = Live.of(state.ips, state.pins)
+
+    async def _follow_pools(self) -> None:
+        """Each process looks by itself, more often than IPs leave."""
+        while True:
+            await asyncio.sleep(min(_FOLLOW_S, self.settings.pools.check_every_s))
+            try:
+                await self.refresh_pools()
+            except Exception as trouble:
+                self.watcher.failed("pools", trouble)
 
     async def health(self) -> tuple[bool, dict[str, object]]:
         """Whether mail can be judged, and the facts."""

@@ -19,6 +19,7 @@ LOGIN_MOST = 4.0
 NEW_THING_MOST = 2.0
 COMPLAINT = 3.0
 TRAP = 5.0
+LISTING_MOST = 2.0
 
 
 def softened(nats: float, share: float) -> float:

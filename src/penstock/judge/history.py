@@ -16,7 +16,7 @@ from xxhash import xxh3_64_intdigest
 _BLOOM_BYTES = 576
 _PLACES_BYTES = 64
 _BLOOM_PROBES = 3
-GROUP_MOST = {"links": 4.0, "login": 4.0, "recipients": 10.0, "campaign": 8.0}
+GROUP_MOST = {"links": 4.0, "login": 4.0, "recipients": 10.0, "campaign": 8.0, "listings": 2.0}
 """How much each kind of evidence can add to a test before another one must come."""
 _STREAM_HALF_LIFE_S = 2 * 86400.0
 _LN2 = 0.6931471805599453

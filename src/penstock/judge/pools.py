@@ -8,14 +8,14 @@ has a say: kinds that headers claim are believed by the caller's rules alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from penstock.judge.warmup import WarmUp
-from penstock.model import Kind, Pin, SendingIp, Standing
+from penstock.model import IpState, Kind, Pin, SendingIp, Standing
 
 LEVELS = ("suspect", "poor", "new", "normal", "trusted")
 """Worst first."""
@@ -52,6 +52,12 @@ class Live(Struct, frozen=True):
     drained: frozenset[str] = frozenset()
     pins: Mapping[str, Pin] = {}
     """By account."""
+
+    @classmethod
+    def of(cls, ips: Sequence[IpState], pins: Sequence[Pin]) -> Live:
+        """What the store says."""
+        drained = frozenset(one.ip for one in ips if one.state == "drained")
+        return cls(drained, {one.account: one for one in pins})
 
 
 class Route(Struct, frozen=True):

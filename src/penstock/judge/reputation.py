@@ -356,6 +356,10 @@ def _event_evidence(account: AccountState, source: SourceState, event: Event) ->
         case "spamtrap":
             account.traps += 1
             return (Evidence("spamtrap", channels.TRAP, event.detail[:100], "never", "bounces"),)
+        case "listing":
+            # Bounded, and not among the independent groups: by itself it suspends nobody.
+            nats = channels.LISTING_MOST * min(1.0, max(0.0, event.share))
+            return (Evidence("listed-ip", round(nats, 3), event.detail[:100], "none", "listings"),)
         case "login":
             return _login_evidence(account, source, event)
         case _:

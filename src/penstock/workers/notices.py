@@ -109,5 +109,7 @@ def sentence(item: OutboxItem) -> str:
             reasons = facts.get("reasons")
             why = f": {'; '.join(map(str, reasons))}" if isinstance(reasons, list) and reasons else ""
             return f"{item.target} is now {facts['standing']} (was {facts['previous']}){why}"
+        case "ip":
+            return f"{item.target} is {facts['state']} in pool {facts['pool']}: {facts['reason']}"
         case other:
             return f"{item.target}: {other}"

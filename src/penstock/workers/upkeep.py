@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
 from penstock.store.ports import Store
 from penstock.workers.held import expire
 from penstock.workers.notices import Notices
+
+Chore = tuple[float, str, Callable[[], Awaitable[int]]]
+"""Seconds between two runs, a name for trouble, and what is run."""
 
 
 class UpkeepSettings(Struct, frozen=True):
@@ -32,7 +35,11 @@ class Upkeep:
         notices: Notices,
         failed: Callable[[str, BaseException], None],
         now: Callable[[], float],
+        *,
+        more: Sequence[Chore] = (),
     ) -> None:
+        """`more` are chores of parts that are not always there."""
+        self._more = more
         self._settings = settings
         self._store = store
         self._notices = notices
@@ -46,6 +53,8 @@ class Upkeep:
             group.create_task(self._every(settings.notices_every_s, "notices", self._notices.run_once))
             group.create_task(self._every(settings.held_every_s, "held", self._expire_held))
             group.create_task(self._every(settings.rows_every_s, "rows", self._expire_rows))
+            for pause_s, name, chore in self._more:
+                group.create_task(self._every(pause_s, name, chore))
 
     async def _every(self, pause_s: float, name: str, chore: Callable[[], Awaitable[int]]) -> None:
         while True:
