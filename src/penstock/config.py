@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from penstock.model import Mode
+from penstock.sections.blocklists import BlocklistsSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
 from penstock.sections.pools import PoolsSection
 
@@ -279,6 +280,7 @@ class Settings(Section):
     http: HttpSection = HttpSection()
     next_hop: NextHopSection = NextHopSection()
     pools: PoolsSection = PoolsSection()
+    blocklists: BlocklistsSection = BlocklistsSection()
     identity: IdentitySection = IdentitySection()
     judge: JudgeSection = JudgeSection()
     plans: dict[str, PlanSection] = {}

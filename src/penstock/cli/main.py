@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 import penstock
-from penstock.cli import accounts, config, decisions, evaluate, held
+from penstock.cli import accounts, config, decisions, evaluate, held, lists
+from penstock.cli.check import check
 from penstock.cli.demo import demo
 from penstock.cli.doctor import doctor
 from penstock.cli.password import password
@@ -43,6 +44,8 @@ def options(
 app.command()(run)
 app.command()(demo)
 app.command()(doctor)
+app.command()(check)
+app.add_typer(lists.app, name="lists")
 app.add_typer(config.app, name="config")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(held.app, name="held")
