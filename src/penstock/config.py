@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from penstock.model import Mode
 from penstock.sections.blocklists import BlocklistsSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
+from penstock.sections.learning import LearningSection
 from penstock.sections.pools import PoolsSection
 
 
@@ -286,6 +287,7 @@ class Settings(Section):
     plans: dict[str, PlanSection] = {}
     """Limits by plan; "default" is for everybody without one."""
     held: HeldSection = HeldSection()
+    learning: LearningSection = LearningSection()
     notices: NoticesSection = NoticesSection()
     store: StoreSection = StoreSection()
     log: LogSection = LogSection()

@@ -13,6 +13,7 @@ from penstock.judge import limits, pools, reputation, warmup
 from penstock.judge.campaigns import CampaignView, observe_campaign
 from penstock.judge.decision import accept_own, decide, may_name_pool, refusal_at_mail, unjudged
 from penstock.judge.hearing import Content, Heard, hear, kind_for_limits, kind_for_pool
+from penstock.judge.learnt import remembered
 from penstock.judge.limits import Counted, Override
 from penstock.judge.pools import LEVELS, PLACE_KEEP_S, Live, Place, Route
 from penstock.judge.reputation import CAMPAIGN_KEEP_S, KEEP_S, SOURCE_KEEP_S, Assessment
@@ -67,6 +68,13 @@ class Watcher(Protocol):
         """Penstock could not do its work; `on_failure` decided."""
 
 
+class Lessons(Protocol):
+    """Who learns from complaints what abuse looks like here."""
+
+    async def complaint(self, event: Event) -> None:
+        """Take a complaint about one decision's message as a weak example. Raises StoreUnavailable."""
+
+
 class Unwatched:
     """Nobody watches, as in replays and measurements; a fault of ours must not pass for a verdict there."""
 
@@ -99,7 +107,14 @@ class Pipeline:
     """Three entries for mail and what comes back, and three for the operator."""
 
     def __init__(
-        self, store: Store, content: Content, rules: Rules, watcher: Watcher, *, clock: Callable[[], float]
+        self,
+        store: Store,
+        content: Content,
+        rules: Rules,
+        watcher: Watcher,
+        *,
+        clock: Callable[[], float],
+        lessons: Lessons | None = None,
     ) -> None:
         """`clock` measures how long judging takes; times of the mail itself come with it."""
         self._store = store
@@ -107,6 +122,7 @@ class Pipeline:
         self._rules = rules
         self._watcher = watcher
         self._clock = clock
+        self._lessons = lessons
         self.live = Live()
         """IPs that are taken out, and pins; whoever reads them from the store puts them here."""
 
@@ -354,6 +370,7 @@ class Pipeline:
             held=held,
             audit=audit,
             outbox=outbox,
+            remembered=remembered(heard, decision) if self._lessons is not None else (),
             must_be_durable=decision.action is not Action.ACCEPT or has_moved or bool(outbox),
         )
 
@@ -404,6 +421,8 @@ class Pipeline:
             return Records(accounts=moved_rows(row, one), audit=(audit,), outbox=(item,))
 
         await self._store.update((Turn(account, (account, source), step),), records)
+        if event.what == "complaint" and self._lessons is not None:
+            await self._lessons.complaint(event)
         return found[0].standing
 
     async def _account_of(self, decision_id: str) -> str:

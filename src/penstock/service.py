@@ -24,12 +24,14 @@ from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
 from penstock.config import LimitsSection, Settings
 from penstock.judge.content import ContentModel
 from penstock.judge.identity import Extractor, Identity, Network, Tenancy, read_tenancy
+from penstock.judge.learnt import Bounds, Taught
 from penstock.judge.limits import Limit
 from penstock.judge.policy import Policy
 from penstock.judge.pools import Live, Pool, Pools
 from penstock.judge.reference import account_tag, make_token
 from penstock.judge.rules import Plan, Rules
 from penstock.judge.warmup import WarmUp
+from penstock.learning import CatchUp, Lessons
 from penstock.listeners.http import HttpListener, HttpSettings
 from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener, SmtpSettings
@@ -108,7 +110,16 @@ class Service:
         self._key = reference_key(settings)
         self.rules = make_rules(settings, self._key)
         self.watcher = LoggingWatcher(watch)
-        self.pipeline = Pipeline(self.store, load_model(settings), self.rules, self.watcher, clock=time.perf_counter)
+        self.content = Taught(load_model(settings))
+        self.lessons = Lessons(self.store, self.content.seed, self.new_id)
+        self.pipeline = Pipeline(
+            self.store,
+            self.content,
+            self.rules,
+            self.watcher,
+            clock=time.perf_counter,
+            lessons=self.lessons if settings.learning.from_complaints else None,
+        )
         self._next_hops: dict[str, NextHop] = {}
         self.next_hop = self._next_hop(settings.next_hop.address) if settings.next_hop.address else None
         self.pools = self._pool_hops()
@@ -119,6 +130,8 @@ class Service:
         """Open the store and the listeners. Raises StoreUnavailable and OSError, with nothing left open."""
         try:
             await self.store.open()
+            catch_up = self.catch_up()
+            await catch_up.once()
             if self.settings.pools.named:
                 await self.refresh_pools()
                 self._tasks.append(asyncio.create_task(self._follow_pools()))
@@ -127,6 +140,7 @@ class Service:
         except BaseException:
             await self.stop(0.0)
             raise
+        self._tasks.append(asyncio.create_task(catch_up.run()))
         if self._does_upkeep:
             self._tasks.append(asyncio.create_task(self.upkeep().run()))
 
@@ -169,7 +183,7 @@ class Service:
         notice = NoticeSettings(tuple(settings.notices.to), sender, settings.notices.per_hour, self.hostname)
         notices = Notices(notice, self.store, self.next_hop, lambda line: log.warning("notice", text=line), self.now)
         kept = UpkeepSettings(settings.held.keep_days * 86400.0, settings.store.keep_decisions_days * 86400.0)
-        more: list[Chore] = []
+        more: list[Chore] = [(3600.0, "examples", self._expire_examples)]
         if any(pool.ips for pool in settings.pools.named.values()):
             more.append((settings.pools.check_every_s, "pools", self.pool_keeper().run_once))
         return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)
@@ -200,6 +214,24 @@ class Service:
                 await self.refresh_pools()
             except Exception as trouble:
                 self.watcher.failed("pools", trouble)
+
+    async def _expire_examples(self) -> int:
+        section, now = self.settings.learning, self.now()
+        return await self.store.expire_learnt(
+            examples_before=now - section.keep_days * 86400.0, remembered_before=now - section.remember_days * 86400.0
+        )
+
+    def catch_up(self) -> CatchUp:
+        """What keeps this process at what was learnt."""
+        section = self.settings.learning
+        bounds = Bounds(
+            example=section.nats_per_example,
+            account=section.nats_per_account,
+            tenant=section.nats_per_tenant,
+            day=section.nats_per_day,
+            most=section.nats_at_most,
+        )
+        return CatchUp(self.store, self.content, bounds, self.watcher.failed, section.catch_up_s)
 
     async def health(self) -> tuple[bool, dict[str, object]]:
         """Whether mail can be judged, and the facts."""

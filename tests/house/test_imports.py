@@ -12,13 +12,15 @@ DRIVERS = {"sqlite3", "psycopg", "psycopg_pool", "valkey", "redis"}
 # part -> the parts of ours it may import; None means everything.
 MAY_IMPORT: dict[str, set[str] | None] = {
     "model": set(),
+    "examples": set(),
     "config": {"model", "sections"},
     "sections": {"model"},
     "protocols": {"model"},
-    "judge": {"model"},
+    "judge": {"model", "examples"},
     "lists": {"model", "protocols"},
-    "store": {"model"},
+    "store": {"model", "examples"},
     "pipeline": {"model", "judge", "store.ports"},
+    "learning": {"model", "examples", "judge", "store.ports"},
     "listeners": {"model", "protocols", "pipeline", "config", "clients", "watch"},
     "clients": {"model", "protocols", "lists", "config", "watch"},
     "workers": {
@@ -45,6 +47,7 @@ MUST_NOT: dict[str, set[str]] = {
     "lists": IO | DRIVERS,
     "judge": IO | DRIVERS,
     "pipeline": DRIVERS,
+    "learning": DRIVERS,
     "listeners": DRIVERS,
     "workers": DRIVERS,
 }

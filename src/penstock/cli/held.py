@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,13 +13,22 @@ import typer
 from penstock.cli.output import fail, out, show_json, show_table, when
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
+from penstock.learning import Said, is_telling
 from penstock.service import Service
 from penstock.workers.held import Outcome, drop
 
 app = typer.Typer(no_args_is_help=True, help="Mail that is kept for review.")
+Settle = Callable[[str], Awaitable[Outcome]]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids of held messages.")]
 OfAccount = Annotated[str, typer.Option("--account", "-a", help="All of an account's held mail.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the audit log.")]
+Learn = Annotated[
+    bool | None,
+    typer.Option(
+        "--learn/--no-learn",
+        help="Whether to learn from it; by default where ids are named, not for all of an account.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -88,6 +99,20 @@ def _chosen(ids: list[str] | None, account: str) -> None:
         fail("name ids, or an account by --account", 2)
 
 
+async def _settled(service: Service, id: str, learn: bool, said: Said, settle: Settle) -> Outcome:
+    """Let a message go, and learn from it once it is gone; its bytes are read before."""
+    lesson = await service.lessons.of_held(id, said) if learn else None
+    outcome = await settle(id)
+    if lesson is not None and outcome.is_done and is_telling(lesson):
+        await service.lessons.take([lesson], reason=said.reason)
+    return outcome
+
+
+def _learns(settings: Settings, learn: bool | None, ids: list[str] | None) -> bool:
+    """What was looked at one by one is an example; a whole account's mail, which nobody has read, is not."""
+    return (settings.learning.from_held and bool(ids)) if learn is None else learn
+
+
 async def _wanted(service: Service, ids: list[str] | None, account: str) -> list[str]:
     return ids or [one.id for one in await service.store.held(account=account, limit=10_000)]
 
@@ -107,6 +132,7 @@ def release(
     ids: Ids = None,
     account: OfAccount = "",
     reason: Reason = "",
+    learn: Learn = None,
     dry_run: DryRun = False,
     json: Json = False,
     config: Config = None,
@@ -122,7 +148,9 @@ def release(
             release = service.release()
             if release is None:
                 fail("a release needs next_hop.address in the configuration", 2)
-            return [await release(id, who=who(), reason=reason) for id in wanted]
+            said, learns = Said(who(), False, time.time(), reason or "released"), _learns(settings, learn, ids)
+            settle = partial(release, who=who(), reason=reason)
+            return [await _settled(service, id, learns, said, settle) for id in wanted]
 
     _tell(run(work(settings_of(config))), json)
 
@@ -132,6 +160,7 @@ def drop_held(
     ids: Ids = None,
     account: OfAccount = "",
     reason: Reason = "",
+    learn: Learn = None,
     dry_run: DryRun = False,
     json: Json = False,
     config: Config = None,
@@ -144,6 +173,9 @@ def drop_held(
             wanted = await _wanted(service, ids, account)
             if dry_run:
                 return [Outcome(id, True, "would be dropped") for id in wanted]
-            return [await drop(service.store, id, who=who(), reason=reason, now=time.time()) for id in wanted]
+            now = time.time()
+            said, learns = Said(who(), True, now, reason or "dropped"), _learns(settings, learn, ids)
+            settle = partial(drop, service.store, who=who(), reason=reason, now=now)
+            return [await _settled(service, id, learns, said, settle) for id in wanted]
 
     _tell(run(work(settings_of(config))), json)

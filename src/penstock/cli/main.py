@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import penstock
-from penstock.cli import accounts, config, decisions, evaluate, held, lists
+from penstock.cli import accounts, config, decisions, evaluate, held, learn, lists
 from penstock.cli.check import check
 from penstock.cli.demo import demo
 from penstock.cli.doctor import doctor
@@ -49,6 +49,7 @@ app.add_typer(lists.app, name="lists")
 app.add_typer(config.app, name="config")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(held.app, name="held")
+app.add_typer(learn.app, name="learn")
 app.command()(decisions.decisions)
 app.command()(decisions.explain)
 app.command()(decisions.trace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mailbox
 import re
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from penstock.cli.mailboxes import is_mailbox, messages
 from penstock.cli.output import err, fail, show_json, show_table
 from penstock.cli.session import PLACES, Config, Json, run, settings_of
 from penstock.config import Settings
@@ -27,7 +27,6 @@ from penstock.protocols.maillog import Assembler, Transaction, read_line
 from penstock.service import load_model, make_rules
 from penstock.store.memory import MemoryStore
 
-_LARGEST = 50 * 1024 * 1024
 _ADDRESS = re.compile(r"^[^@\s<>]+@[^@\s<>]+$")
 
 
@@ -140,21 +139,11 @@ async def _judge(pipeline: Pipeline, one: Past, number: int, lines: dict[str, Li
 
 def read_past(source: Path, year: int) -> Iterator[Past]:
     """Every message of a source; what cannot be read as mail is left out."""
-    if source.is_dir():
-        is_maildir = (source / "cur").is_dir()
-        files = [path for name in ("cur", "new") for path in sorted((source / name).glob("*"))] if is_maildir else []
-        for path in files or sorted(one for one in source.rglob("*") if one.is_file()):
-            if path.stat().st_size <= _LARGEST:
-                yield from of_message(path.read_bytes())
+    if not is_mailbox(source):
+        yield from read_log(source, year)
         return
-    with source.open("rb") as file:
-        beginning = file.read(5)
-    if beginning == b"From ":
-        box = mailbox.mbox(source, create=False)
-        for key in box.iterkeys():
-            yield from of_message(box.get_bytes(key))
-        return
-    yield from read_log(source, year)
+    for raw in messages(source):
+        yield from of_message(raw)
 
 
 def of_message(raw: bytes) -> Iterator[Past]:

@@ -22,14 +22,16 @@ from penstock.model import (
     Pin,
 )
 from penstock.store.listings import settle
+from penstock.store.memory_learnt import MemoryLearnt
 from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records, Turn
 
 
-class MemoryStore:
+class MemoryStore(MemoryLearnt):
     """The whole contract over plain dictionaries; hot state lives by the clock of what is written, not of the wall."""
 
     def __init__(self, *, now: Callable[[], float] = time.time, keep_decisions: int | None = None) -> None:
         """`now` is asked for lifetimes; `keep_decisions` bounds how many decisions are remembered."""
+        super().__init__()
         self._now = now
         self._keep = keep_decisions
         self._state: dict[str, tuple[bytes, float]] = {}
@@ -40,7 +42,6 @@ class MemoryStore:
         self._held: dict[str, Held] = {}
         self._raw: dict[str, bytes] = {}
         self._leases: dict[str, float] = {}
-        self._audit: list[Audit] = []
         self._outbox: dict[str, OutboxItem] = {}
         self._done: dict[str, tuple[float, str]] = {}
         self._meta: dict[str, bytes] = {}
@@ -287,6 +288,7 @@ class MemoryStore:
             self._held[message.held.id] = message.held
             self._raw[message.held.id] = message.raw
         self._audit += kept.audit
+        self._remembered.update((one.decision_id, one) for one in kept.remembered)
         for item in kept.outbox:
             self._outbox.setdefault(item.key, item)
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from penstock.examples import Example, Lesson, Remembered
 from penstock.model import (
     AccountRow,
     Audit,
@@ -73,6 +74,7 @@ class Records(Struct, frozen=True):
     held: tuple[HeldMessage, ...] = ()
     audit: tuple[Audit, ...] = ()
     outbox: tuple[OutboxItem, ...] = ()
+    remembered: tuple[Remembered, ...] = ()
     must_be_durable: bool = True
     """True: `update` returns only when this survives power loss. False (a plain accept): within 100 ms, by when other
     processes see it too; later turns and reads of this process see it at once."""
@@ -135,7 +137,50 @@ class AccountSearch(Struct, frozen=True):
     limit: int = 50
 
 
-class Store(Protocol):
+class ExampleSearch(Struct, frozen=True):
+    """What to look for among examples; empty fields match everything."""
+
+    ids: tuple[str, ...] = ()
+    account: str = ""
+    tenant: str = ""
+    who: str = ""
+    since: float = 0.0
+    with_undone: bool = False
+    before: str = ""
+    """The id of the last row of the page before."""
+    limit: int = 50
+
+
+class LearntStore(Protocol):
+    """The examples of what the provider's own people, and complaints, said about messages."""
+
+    async def learn(self, lessons: Sequence[Lesson], audit: Sequence[Audit]) -> list[str]:
+        """Keep examples, each with its audit entry (same order), in one step; the ids of those that were taken.
+
+        One whose digest is known under the same label and no smaller weight is left out; any other of that digest is
+        undone by the new one. Raises StoreUnavailable.
+        """
+
+    async def lessons(self, *, after: int, limit: int) -> list[Lesson]:
+        """Examples that are not undone, in the order of learning, from the one after a number."""
+
+    async def learnt_version(self) -> tuple[int, int]:
+        """(generation, number of the last example). The first changes when examples are undone or expire."""
+
+    async def examples(self, search: ExampleSearch) -> list[Example]:
+        """Examples, newest first, one page."""
+
+    async def undo_examples(self, ids: Sequence[str], *, at: float, audit: Sequence[Audit]) -> int:
+        """Take examples back, durably; how many were not undone before."""
+
+    async def remembered(self, decision_id: str) -> Remembered | None:
+        """What could be learnt from a decision's message."""
+
+    async def expire_learnt(self, *, examples_before: float, remembered_before: float) -> int:
+        """Delete examples, and what is remembered of messages, past their retention; how many rows went."""
+
+
+class Store(LearntStore, Protocol):
     """Hot state and records behind one door; SQLite, or Valkey with PostgreSQL."""
 
     async def open(self) -> None:

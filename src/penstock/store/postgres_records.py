@@ -18,6 +18,7 @@ from penstock.model import AccountRow, Audit, Case, DecisionRow, Delivered, Held
 from penstock.store import postgres_listings, postgres_pools
 from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records
 from penstock.store.postgres import Connection, Postgres, fit
+from penstock.store.postgres_learnt import PostgresLearnt
 from penstock.store.postgres_writer import Writer
 from penstock.store.search import decision_conditions
 
@@ -35,7 +36,7 @@ _COUNTED = 100_000
 """Tables are counted so far; beyond, PostgreSQL's own estimate is near enough and costs nothing."""
 
 
-class PostgresRecords:
+class PostgresRecords(PostgresLearnt):
     """The half of the store's contract that is about records."""
 
     def __init__(self, conninfo: str) -> None:

@@ -66,6 +66,7 @@ _HELD = _insert(
     "held", "id:text account:text state:text held_at:float8 changed_at:float8 packed:bytea raw:bytea", "id"
 )  # fmt: skip
 _AUDIT = _insert("audit", "at:float8 target:text packed:bytea")
+_REMEMBERED = _insert("remembered", "id:text at:float8 packed:bytea", "id")
 _OUTBOX = _insert("outbox", "key:text at:float8 topic:text packed:bytea", "-key")
 
 
@@ -80,6 +81,7 @@ class _Rows(Struct, eq=False):
     held: list[Row] = []
     audit: list[Row] = []
     outbox: list[Row] = []
+    remembered: list[Row] = []
     acts: bool = False
     told: asyncio.Future[None] | None = None
     """Who waits for it; None for a plain accept."""
@@ -100,6 +102,7 @@ def _rows(records: Records) -> _Rows:
         held = message.held
         times = (float(held.held_at), float(held.changed_at))
         rows.held.append((held.id, held.account, held.state, *times, _pack(held), message.raw))
+    rows.remembered = [(one.decision_id, float(one.at), _pack(one)) for one in records.remembered]
     rows.audit = [(float(one.at), one.target, _pack(one)) for one in records.audit]
     rows.outbox = [(one.key, float(one.at), one.topic, _pack(one)) for one in records.outbox]
     return rows
@@ -253,6 +256,7 @@ async def _write(batch: list[_Rows], connection: Connection) -> None:
         (_DELIVERIES, deliveries.values()),
         (_ACCOUNTS, sorted(accounts.values())),
         (_HELD, [row for rows in batch for row in rows.held]),
+        (_REMEMBERED, [row for rows in batch for row in rows.remembered]),
         (_AUDIT, [row for rows in batch for row in rows.audit]),
         (_OUTBOX, sorted(outbox.values())),
     )

@@ -1,10 +1,11 @@
-"""Searches as SQL that SQLite and PostgreSQL both take."""
+"""What all backends agree on: searches as SQL that SQLite and PostgreSQL both take, and which example is taken."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from penstock.store.ports import DecisionSearch
+from penstock.examples import Example
+from penstock.store.ports import DecisionSearch, ExampleSearch
 
 
 def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[Any]]:
@@ -32,3 +33,27 @@ def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[An
             conditions.append(f"{column} {operator} {mark}")
             values.append(bound)
     return " AND ".join(conditions), values
+
+
+def example_conditions(search: ExampleSearch, mark: str) -> tuple[str, list[Any]]:
+    """The WHERE of a search over `examples`, and its values."""
+    conditions, values = ["1 = 1"], list[Any]()
+    if not search.with_undone:
+        conditions.append("undone_at = 0")
+    if search.ids:
+        conditions.append(f"id IN ({', '.join(mark for _ in search.ids)})")
+        values += search.ids
+    for column in ("account", "tenant", "who"):
+        if getattr(search, column):
+            conditions.append(f"{column} = {mark}")
+            values.append(getattr(search, column))
+    for bound, operator, column in ((search.since, ">=", "at"), (search.before, "<", "id")):
+        if bound:
+            conditions.append(f"{column} {operator} {mark}")
+            values.append(bound)
+    return " AND ".join(conditions), values
+
+
+def is_taken(known: Example | None, one: Example) -> bool:
+    """Whether an example is news beside the one of the same digest that is known."""
+    return known is None or known.is_abuse != one.is_abuse or known.weight < one.weight

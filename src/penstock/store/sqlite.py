@@ -36,6 +36,7 @@ from penstock.store.ports import (
 )
 from penstock.store.search import decision_conditions
 from penstock.store.spool import Spool
+from penstock.store.sqlite_learnt import SqliteLearnt
 from penstock.store.sqlite_rows import read_hot, write_records
 from penstock.store.sqlite_writer import Writer
 
@@ -51,7 +52,7 @@ _outbox = msgspec.msgpack.Decoder(OutboxItem).decode
 _ORDERS = {"evidence": ("evidence", "DESC", "<"), "seen": ("seen_at", "DESC", "<"), "account": ("account", "ASC", ">")}
 
 
-class SqliteStore:
+class SqliteStore(SqliteLearnt):
     """The whole contract over one file."""
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:

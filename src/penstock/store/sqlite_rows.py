@@ -62,6 +62,8 @@ def write_records(connection: sqlite3.Connection, many: Sequence[Records]) -> No
     insert(connection, "INSERT OR REPLACE INTO held (id, account, state, held_at, row) VALUES", rows)
     rows = [(entry.at, entry.target, _encode(entry)) for one in many for entry in one.audit]
     insert(connection, "INSERT INTO audit (at, target, row) VALUES", rows)
+    rows = [(kept.decision_id, kept.at, _encode(kept)) for one in many for kept in one.remembered]
+    insert(connection, "INSERT OR REPLACE INTO remembered VALUES", rows)
     rows = [(item.key, item.at, item.topic, _encode(item)) for one in many for item in one.outbox]
     insert(connection, "INSERT OR IGNORE INTO outbox (key, at, topic, row) VALUES", rows)
 
