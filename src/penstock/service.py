@@ -44,6 +44,7 @@ from penstock.store.ports import Store, StoreUnavailable
 from penstock.store.sqlite import SqliteStore
 from penstock.watch import Watch, decision_line
 from penstock.workers.held import Release
+from penstock.workers.monitoring import Monitoring
 from penstock.workers.notices import Notices, NoticeSettings
 from penstock.workers.pools import PoolKeeper, PoolSettings
 from penstock.workers.upkeep import Chore, Upkeep, UpkeepSettings
@@ -124,6 +125,7 @@ class Service:
         self.next_hop = self._next_hop(settings.next_hop.address) if settings.next_hop.address else None
         self.pools = self._pool_hops()
         self.listeners = self._make_listeners()
+        self._monitoring = self.monitoring() if does_upkeep and settings.blocklists.watch else None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -135,6 +137,8 @@ class Service:
             if self.settings.pools.named:
                 await self.refresh_pools()
                 self._tasks.append(asyncio.create_task(self._follow_pools()))
+            if self._monitoring is not None:
+                await self._monitoring.start()
             for listener in self.listeners.values():
                 await listener.start()
         except BaseException:
@@ -142,7 +146,7 @@ class Service:
             raise
         self._tasks.append(asyncio.create_task(catch_up.run()))
         if self._does_upkeep:
-            self._tasks.append(asyncio.create_task(self.upkeep().run()))
+            self._tasks.append(asyncio.create_task(self.upkeep(self._monitoring).run()))
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Drain and stop: listeners first, the store last."""
@@ -155,6 +159,8 @@ class Service:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if self._monitoring is not None:
+            await self._monitoring.close()
         for hop in self._next_hops.values():
             await hop.close()
         await self.store.close()
@@ -176,7 +182,13 @@ class Service:
         add = [("X-Penstock-Ref", token), ("Feedback-ID", f"{tag}:released:{self.rules.feedback_sender}")]
         return rewrite(raw, add, (*self.rules.strip_headers, "x-penstock-ref", "feedback-id"))
 
-    def upkeep(self) -> Upkeep:
+    def monitoring(self) -> Monitoring:
+        """What watches the blocklists. Raises OSError and ValueError for lists and targets that cannot be read."""
+        return Monitoring(
+            self.settings, self.store, log=lambda line: log.warning("blocklists", text=line), now=self.now
+        )
+
+    def upkeep(self, monitoring: Monitoring | None = None) -> Upkeep:
         """What runs by itself."""
         settings = self.settings
         sender = settings.notices.sender or f"penstock@{self.hostname}"
@@ -186,6 +198,7 @@ class Service:
         more: list[Chore] = [(3600.0, "examples", self._expire_examples)]
         if any(pool.ips for pool in settings.pools.named.values()):
             more.append((settings.pools.check_every_s, "pools", self.pool_keeper().run_once))
+        more += monitoring.chores() if monitoring is not None else ()
         return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)
 
     def pool_keeper(self) -> PoolKeeper:

@@ -13,7 +13,7 @@ from penstock.cli.session import PLACES, Config, Json, settings_of
 from penstock.config import Settings
 from penstock.lists.catalogue import BlockList, Choice, chosen_lists, known_lists, read_choice, shipped
 from penstock.model import Severity
-from penstock.sections.blocklists import BlocklistsSection
+from penstock.workers.monitoring import choices_of
 
 app = typer.Typer(help="The blocklists that Penstock knows.")
 ListsFile = Annotated[
@@ -29,15 +29,13 @@ def settings_if_any(config: Path | None) -> Settings | None:
 def choices(settings: Settings | None, lists: Path | None) -> list[Choice]:
     """What the operator makes of the catalogue: the settings' part, their lists file, the file given. Raises OSError,
     ValueError."""
-    found = list[Choice]()
-    section = settings.blocklists if settings is not None else BlocklistsSection()
-    for path in (section.lists_file, lists):
-        if path is not None:
-            try:
-                found.append(read_choice(path.read_text("utf-8")))
-            except ValueError as trouble:
-                raise ValueError(f"{path}: {trouble}") from None
-    return [*found, Choice(disable=section.disable, enable=section.enable, keys=section.keys)]
+    found = choices_of(settings) if settings is not None else []
+    if lists is not None:
+        try:
+            found.append(read_choice(lists.read_text("utf-8")))
+        except ValueError as trouble:
+            raise ValueError(f"{lists}: {trouble}") from None
+    return found
 
 
 @app.callback(invoke_without_command=True)

@@ -12,6 +12,7 @@ from penstock.cli import accounts, config, decisions, evaluate, held, learn, lis
 from penstock.cli.check import check
 from penstock.cli.demo import demo
 from penstock.cli.doctor import doctor
+from penstock.cli.monitor import monitor
 from penstock.cli.password import password
 from penstock.cli.replay import replay
 from penstock.cli.run import run
@@ -45,6 +46,7 @@ app.command()(run)
 app.command()(demo)
 app.command()(doctor)
 app.command()(check)
+app.command()(monitor)
 app.add_typer(lists.app, name="lists")
 app.add_typer(config.app, name="config")
 app.add_typer(accounts.app, name="accounts")

@@ -74,22 +74,30 @@ def sort_of(target: Target) -> Sort:
 class Lists:
     """Blocklists behind one resolver."""
 
-    def __init__(self, resolver: Resolver, lists: Sequence[BlockList], *, at_once: int = _MOST_AT_ONCE) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        lists: Sequence[BlockList],
+        *,
+        at_once: int = _MOST_AT_ONCE,
+        health: dict[tuple[str, Sort], tuple[float, Sound]] | None = None,
+    ) -> None:
+        """`health` is what is known already of the lists, shared with another of these."""
         self.lists = lists
-        self._resolver = resolver
+        self.resolver = resolver
+        self.health = {} if health is None else health
         self._at_once = at_once
-        self._health: dict[tuple[str, Sort], tuple[float, Sound]] = {}
 
     async def sound(self, one: BlockList, sort: Sort) -> Sound:
         """A list's health by its test points, remembered for ten minutes."""
         now = asyncio.get_running_loop().time()
-        kept = self._health.get((one.name, sort))
+        kept = self.health.get((one.name, sort))
         if kept is None or kept[0] <= now:
             points, dialect = canaries(one.asked, sort, one.test), one.dialect()
-            listed, clear = await asyncio.gather(self._resolver.ask(points.listed), self._resolver.ask(points.clear))
+            listed, clear = await asyncio.gather(self.resolver.ask(points.listed), self.resolver.ask(points.clear))
             health = judge(read(listed, dialect), read(clear, dialect), has_test_point=one.has_test_point)
             kept = (now + _HEALTH_KEPT_S, Sound(*health))
-            self._health[one.name, sort] = kept
+            self.health[one.name, sort] = kept
         return kept[1]
 
     async def look(self, one: BlockList, target: Target) -> Answer:
@@ -100,14 +108,14 @@ class Lists:
         return await self._ask(one, target)
 
     async def _ask(self, one: BlockList, target: Target) -> Answer:
-        return read(await self._resolver.ask(name_at(one, target)), one.dialect())
+        return read(await self.resolver.ask(name_at(one, target)), one.dialect())
 
     async def found(self, one: BlockList, target: Target, answer: Answer) -> Found:
         """An answer with its meaning; only of a listing the list is asked for its text."""
         if not isinstance(answer, Listed):
             return Found(one, str(target), answer)
         meanings, severity = one.explain(answer.codes)
-        reply = await self._resolver.ask(name_at(one, target), Kind.TXT)
+        reply = await self.resolver.ask(name_at(one, target), Kind.TXT)
         return Found(one, str(target), answer, meanings, severity, " ".join(reply.values)[:500])
 
     async def scan(self, targets: Callable[[], Iterable[Target]], seen: Seen) -> None:

@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.clients.next_hop import NextHop, NextHopUnavailable
 from penstock.model import OutboxItem
@@ -51,26 +52,37 @@ class Notices:
         items = await self._store.outbox(topic="notice", limit=_BATCH)
         if not items:
             return 0
+        groups: dict[tuple[str, ...], list[OutboxItem]] = {}
+        for item in items:
+            groups.setdefault(self._recipients(item), []).append(item)
+        return sum([await self._tell(to, group) for to, group in groups.items()])
+
+    def _recipients(self, item: OutboxItem) -> tuple[str, ...]:
+        """Those that the item itself names, else the postmaster."""
+        named = item.payload.get("to")
+        return tuple(map(str, named)) if isinstance(named, list | tuple) and named else self._settings.to
+
+    async def _tell(self, to: tuple[str, ...], items: Sequence[OutboxItem]) -> int:
         now = self._now()
-        is_mailed = bool(self._settings.to and self._next_hop is not None)
+        is_mailed = bool(to and self._next_hop is not None)
         if is_mailed:
             self._sent_at = [at for at in self._sent_at if at > now - 3600.0]
             if len(self._sent_at) >= self._settings.per_hour:
                 return 0
             # Noted before it is tried, so that a next hop that refuses is not asked without end.
             self._sent_at.append(now)
-            if not await self._mail(items, now):
+            if not await self._mail(to, items, now):
                 return 0
         for item in items:
             self._log(sentence(item))
             await self._store.outbox_done(item.key, at=now, outcome="mailed" if is_mailed else "logged")
         return len(items)
 
-    async def _mail(self, items: Sequence[OutboxItem], now: float) -> bool:
+    async def _mail(self, to: tuple[str, ...], items: Sequence[OutboxItem], now: float) -> bool:
         assert self._next_hop is not None
-        raw = compose(self._settings, items, now)
+        raw = compose(replace(self._settings, to=to), items, now)
         try:
-            replies = await self._next_hop.send(self._settings.sender, self._settings.to, (), raw)
+            replies = await self._next_hop.send(self._settings.sender, to, (), raw)
         except NextHopUnavailable as trouble:
             self._log(f"notice not sent: {trouble.reply.line()}")
             return False
@@ -111,5 +123,8 @@ def sentence(item: OutboxItem) -> str:
             return f"{item.target} is now {facts['standing']} (was {facts['previous']}){why}"
         case "ip":
             return f"{item.target} is {facts['state']} in pool {facts['pool']}: {facts['reason']}"
+        case "listings":
+            lines = facts.get("lines")
+            return "; ".join(map(str, lines)) if isinstance(lines, list) else item.target
         case other:
             return f"{item.target}: {other}"
