@@ -27,6 +27,8 @@ _numbers = itertools.count()
 class PassAll:
     """A gate without a judge."""
 
+    may_refuse = False
+
     async def admit(self, opening: Opening) -> Admission:
         return Admission()
 

@@ -48,6 +48,10 @@ _TENANT_KEEP_S = 2 * 86400.0
 class Gate(Protocol):
     """What listeners ask of the pipeline. None of the three raises: trouble of ours is an answer (`on_failure`)."""
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether `admit` may say anything but go on, so that it has to be asked."""
+
     async def admit(self, opening: Opening) -> Admission:
         """Answer at MAIL (and at RCPT, where `opening.rcpt_to` is set): standing and limits only, cheap."""
 
@@ -128,8 +132,15 @@ class Pipeline:
 
     # Mail.
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether somebody may be refused at MAIL, or a pool be named."""
+        return self._rules.mode is Mode.ENFORCE
+
     async def admit(self, opening: Opening) -> Admission:
         """Answer at MAIL or RCPT. Never raises."""
+        if not self.may_refuse:
+            return Admission()
         try:
             async with asyncio.timeout(self._rules.patience_s):
                 return await self._admit(opening)
@@ -146,10 +157,8 @@ class Pipeline:
         keys = (f"a:{account}", f"p:{account}")
         state = await self._store.read(keys)
         standing = reputation.admit(state[keys[0]], opening.now, rules.policy, str(account))
-        way = ("", "")
-        if rules.mode is Mode.ENFORCE:
-            place = pools.read_place(state[keys[1]])
-            way = self._warm_way(str(account), place.level if place else standing.value, Kind.NORMAL, opening.now)
+        place = pools.read_place(state[keys[1]])
+        way = self._warm_way(str(account), place.level if place else standing.value, Kind.NORMAL, opening.now)
         if opening.rcpt_to and rules.is_own(opening.rcpt_to):
             return Admission(None, *way)
         if rules.own_addresses and not opening.rcpt_to:

@@ -8,6 +8,8 @@ from penstock.model import Account, Action, Admission, Decision, Kind, Reply, St
 
 
 class FakeGate:
+    may_refuse = True
+
     def __init__(self, action=Action.ACCEPT, *, refusal=None, reply=None, pool="", pool_at_mail="", **facts):
         self.action, self.reply, self.pool, self.facts = action, reply, pool, facts
         self.admission = Admission(refusal, pool_at_mail)

@@ -19,6 +19,8 @@ def decision(submission, action=Action.ACCEPT, **more):
 class FakeGate:
     """`answer(submission)` makes the decision; `refusal` ends MAIL; a judging lasts `judge_s`."""
 
+    may_refuse = True
+
     def __init__(self, answer=decision, refusal: Reply | None = None, judge_s: float = 0.0):
         self.answer, self.refusal, self.judge_s = answer, refusal, judge_s
         self.openings, self.submissions, self.told = [], [], []

@@ -30,6 +30,9 @@ class Wire(asyncio.Protocol):
         self._fault: Exception | None = None
         self._transport: asyncio.Transport | None = None
         self._is_blocked: asyncio.Future[None] | None = None
+        self._following: tuple[bytes, float] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_clean(self) -> bool:
@@ -47,7 +50,9 @@ class Wire(asyncio.Protocol):
             self._answers += self._reader.feed(data)
             if len(self._answers) > _MOST_ANSWERS:
                 raise ProtocolFault("replies without end")
+            self._follow()
         except ProtocolFault as fault:
+            self._answers.clear()  # nothing that it said counts
             self._fail(fault)
             self.abort()
             return
@@ -57,6 +62,8 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever waits hears of it."""
         self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
         self._fail(exc or ConnectionResetError("the next hop closed the connection"))
 
     def pause_writing(self) -> None:
@@ -91,22 +98,58 @@ class Wire(asyncio.Protocol):
             await asyncio.wait((self._is_blocked,), timeout=timeout_s)
         return self._is_blocked is None and self._fault is None
 
+    def follow(self, data: bytes, timeout_s: float) -> None:
+        """Send this when 354 comes, which is then no answer any more; whatever stands in its place is.
+
+        From then on the next answer may take so long.
+        """
+        self._following = data, timeout_s
+        self.data_received(b"")  # what has come unasked
+
+    def _follow(self) -> None:
+        if self._following is None or not self._answers:
+            return
+        (data, timeout_s), self._following = self._following, None
+        first = self._answers[0]
+        if first.code == 354:
+            self._answers.popleft()
+            self.write(data)
+            self._deadline = self._loop.time() + timeout_s
+        elif first.is_good:
+            raise ProtocolFault(f"{first.code} is no answer to DATA")
+
     async def answer(self, timeout_s: float) -> Answer:
         """The next reply. Raises what is in TROUBLE."""
         if not self._answers:
             if self._fault is not None:
                 raise self._fault
-            # A timer and a future cost a third of asyncio.timeout, three times a message.
+            self._wait_until(self._loop.time() + timeout_s)
             self._waiter = self._loop.create_future()
-            timer = self._loop.call_later(timeout_s, self._wake)
             try:
                 await self._waiter
             finally:
-                timer.cancel()
                 self._waiter = None
             if not self._answers:
                 raise self._fault or TimeoutError(f"no reply within {timeout_s:g} s")
         return self._answers.popleft()
+
+    def _wait_until(self, deadline: float) -> None:
+        """One timer serves many answers: it looks at the deadline of the day when its time comes."""
+        self._deadline = deadline
+        if self._timer is not None and self._timer.when() > deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._is_late)
+
+    def _is_late(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._is_late)
+        else:
+            self._wake()
 
     async def encrypt(self, host: str, context: ssl.SSLContext, timeout_s: float) -> None:
         """The handshake after STARTTLS. Raises what is in TROUBLE."""

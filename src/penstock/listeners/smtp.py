@@ -140,6 +140,7 @@ class _Client(asyncio.Protocol):
         self._began_at = self._heard_at = self._loop.time()
         self._transport: asyncio.Transport | None = None
         self._machine: SmtpServer | None = None
+        self._session: Session | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._asked: Event | None = None
         self._peer_ip = ""
@@ -180,8 +181,8 @@ class _Client(asyncio.Protocol):
         )
         self._machine = SmtpServer(listener.server_settings, connection, listener.room, may_forward=may_forward)
         self._flush()
-        session = Session(listener.relaying, self._machine, self._start_tls)
-        listener.sessions.run(self._serve(session), self._ended)
+        self._session = Session(listener.relaying, self._machine, self._start_tls)
+        listener.sessions.run(self._serve(self._session), self._ended)
 
     def data_received(self, data: bytes) -> None:
         """Read up to the next question."""
@@ -261,10 +262,12 @@ class _Client(asyncio.Protocol):
 
     def _next(self) -> Event | None:
         """The next question, after the replies that are ready were sent; none to a client that is gone or blocked."""
-        machine = self._machine
-        if machine is None or self._transport is None or self._is_blocked:
+        machine, session = self._machine, self._session
+        if machine is None or session is None or self._transport is None or self._is_blocked:
             return None
         event = machine.next_event()
+        while event is not None and session.answer_at_once(event):
+            event = machine.next_event()
         if type(event) not in _PROMPT:  # their replies go out together with what follows
             self._flush()
         if event is None and self._listener.sessions.is_stopping:

@@ -26,6 +26,7 @@ from penstock.protocols.smtp_events import (
 )
 from penstock.protocols.smtp_server import SmtpServer
 
+_OK = Reply(250, "2.1.0", "Ok")
 _DENIED = Reply(554, "5.7.1", "Relay access denied")
 _LATER = Reply(451, "4.3.0", "Not possible at the moment; try again later")
 
@@ -71,6 +72,23 @@ class Session:
         """Whether a transaction is open at the next hop."""
         return self._transaction is not None
 
+    def answer_at_once(self, event: Event) -> bool:
+        """Answer a question about which nobody has to be asked; whether it was one."""
+        if type(event) is not MailAsked or self._transaction is not None:
+            return False
+        may_relay = self._may_relay(self._connection())
+        if may_relay and self._relaying.gate.may_refuse:
+            return False
+        self._begin(event)
+        # A stranger is refused at RCPT, as Postfix does, so that the log shows who and to whom.
+        self._hop = self._relaying.next_hop if may_relay else None
+        self._machine.answer(_OK)
+        return True
+
+    def _begin(self, event: MailAsked) -> None:
+        self._forget()
+        self._mail_from, self._parameters = event.mail_from, event.parameters
+
     async def answer(self, event: Event) -> None:
         """Answer one question of the machine."""
         match event:
@@ -81,7 +99,7 @@ class Session:
                 self._forget()
                 self._machine.answer(reply)
             case MailAsked():
-                self._machine.answer(await self._mail(event))
+                await self._mail(event)
             case AuthAsked():
                 await self._auth(event)
             case TlsAsked():
@@ -133,19 +151,19 @@ class Session:
     def _may_relay(self, connection: Connection) -> bool:
         return bool(connection.login) or connection.is_trusted_peer
 
-    async def _mail(self, event: MailAsked) -> Reply:
+    async def _mail(self, event: MailAsked) -> None:
         await self.end()
-        connection = self._connection()
-        self._mail_from, self._parameters = event.mail_from, event.parameters
-        if not self._may_relay(connection):
-            return Reply(250, "2.1.0", "Ok")  # refused at RCPT, as Postfix does, so that the log shows who and to whom
+        if self.answer_at_once(event):
+            return
+        self._begin(event)
         relaying = self._relaying
-        admission = await relaying.gate.admit(Opening(connection, event.mail_from, relaying.now()))
+        admission = await relaying.gate.admit(Opening(self._connection(), event.mail_from, relaying.now()))
         if admission.refusal is not None:
             relaying.count("smtp-refused-at-mail")
-            return admission.refusal
+            self._machine.answer(admission.refusal)
+            return
         self._hop = relaying.pools.get(admission.transport, relaying.next_hop)
-        return Reply(250, "2.1.0", "Ok")
+        self._machine.answer(_OK)
 
     async def _rcpt(self, event: RcptAsked) -> Reply:
         relaying, connection = self._relaying, self._connection()
