@@ -29,7 +29,7 @@ class TlsSection(Section):
     """Certificate for STARTTLS and implicit TLS."""
 
     certificate: Path | None = None
-    """PEM file with the certificate chain; without one STARTTLS is not announced."""
+    """PEM file with the certificate chain, read again when it is renewed; without one STARTTLS is not announced."""
     key: Path | None = None
     """PEM file with the private key; empty where the certificate file holds it too."""
 

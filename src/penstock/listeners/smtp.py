@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from penstock.clients.login import Login
 from penstock.clients.next_hop import NextHop
+from penstock.listeners.certificate import Certificate
 from penstock.listeners.smtp_session import Relaying, Session
 from penstock.listeners.sockets import Network, Sessions, Sockets, is_in, peer_of
 from penstock.model import Connection
@@ -75,7 +75,8 @@ class SmtpListener:
         self.settings = settings
         self.count = count
         self.room = Room(settings.in_flight_bytes)
-        self.context = _context(settings)
+        certificate = Certificate(settings.certificate, settings.key) if settings.certificate is not None else None
+        self.context = certificate.context if certificate is not None else None
         self.server_settings = ServerSettings(
             hostname=settings.hostname,
             max_message_bytes=settings.max_message_bytes,
@@ -354,12 +355,3 @@ class _Client(asyncio.Protocol):
 def _tls_version(transport: asyncio.BaseTransport) -> str:
     secured = transport.get_extra_info("ssl_object")
     return str(secured.version()) if secured is not None else ""
-
-
-def _context(settings: SmtpSettings) -> ssl.SSLContext | None:
-    if settings.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.certificate, settings.key)
-    return context
