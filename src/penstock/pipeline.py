@@ -312,6 +312,17 @@ class Pipeline:
 
     # The way out.
 
+    def _pool_move(self, heard: Heard, outcome: _Outcome, decision: Decision) -> tuple[Audit, ...]:
+        """The account's ordinary mail has another pool from now on."""
+        before, after = outcome.moved_from, outcome.place
+        if before is None or after is None or decision.standing is Standing.SUSPENDED:
+            return ()
+        choices = self._rules.pools.choices
+        old, new = (pools.choose_pool(one.level, Kind.NORMAL, choices) for one in (before, after))
+        reason = f"{before.level} to {after.level}"
+        move = Audit(heard.message.now, "penstock", "move-pool", heard.account, reason, f"{old} to {new}")
+        return (move,) if old != new else ()
+
     def _route(self, heard: Heard, outcome: _Outcome) -> Route:
         if outcome.place is None:
             return Route()
@@ -370,6 +381,7 @@ class Pipeline:
             what = "suspend-account" if found.standing is Standing.SUSPENDED else "release-account"
             detail = f"{found.previous} to {found.standing}, {found.score:.1f} nats"
             audit = (Audit(heard.message.now, "penstock", what, heard.account, decision.reason, detail),)
+        audit += self._pool_move(heard, outcome, decision)
         held: tuple[HeldMessage, ...] = ()
         if decision.action is Action.HOLD:
             held = (HeldMessage(held_row(heard, decision), heard.submission.raw),)

@@ -35,7 +35,7 @@ from penstock.learning import CatchUp, Lessons
 from penstock.listeners.http import HttpListener, HttpSettings
 from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener, SmtpSettings
-from penstock.model import DecisionRow, Held, SendingIp, Severity, make_id, transport_name
+from penstock.model import DecisionRow, Held, SendingIp, make_id, transport_name
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
 from penstock.protocols.receivers import Replies
@@ -205,7 +205,7 @@ class Service:
         """What takes listed IPs out of their pools and brings clean ones back."""
         section = self.settings.pools
         settings = PoolSettings(
-            severity=Severity(section.drain_severity),
+            severity=section.drain_severity,
             may_drain_last=section.drain_last,
             clean_checks=section.clean_checks,
             clean_s=section.clean_hours * 3600.0,

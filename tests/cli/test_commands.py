@@ -191,3 +191,25 @@ def test_a_password_line_is_made_and_checked(tmp_path):
     assert asyncio.run(login.check("joe@example.com", "wrong", "")) == ""
     assert asyncio.run(login.check("ann@example.com", "secret", "")) == ""
     call("password", "a:b", input="x\n", status=2)
+
+
+def test_a_plan_over_the_demonstrations_day_says_who_would_move(day, tmp_path):
+    """Another configuration is tried on the mail that was: each account's old and new way, and shares by transport."""
+    data, found, config = day
+    text = (data / "penstock.toml").read_text()
+    new = tmp_path / "new.toml"
+    ips = ", ".join(f'{{ ip = "192.0.2.{number}" }}' for number in range(1, 4))
+    new.write_text(text.replace("[pools.named.normal]", f"[pools.named.normal]\nips = [{ips}]"))
+    same = json.loads(call("pools", "plan", "--since", "30d", "--json", *config))
+    other = json.loads(call("pools", "plan", "--since", "30d", "--new", new, "--json", *config))
+
+    assert same["accounts"] == other["accounts"] >= found["accounts"]
+    assert len(same["moves"]) <= 2
+    assert len(other["moves"]) >= 30
+    assert {one["after"] for one in other["moves"]} >= {f"normal-192-0-2-{number}" for number in range(1, 4)}
+    volumes = {one["name"]: one for one in other["volumes"]}
+    assert volumes["normal"]["after_recipients"] == 0
+    spread = [volumes[f"normal-192-0-2-{number}"]["after_recipients"] for number in range(1, 4)]
+    assert sum(spread) == volumes["normal"]["recipients"]
+    assert min(spread) > 0
+    assert "accounts would move" in call("pools", "plan", "--since", "30d", "--new", new, *config)

@@ -17,10 +17,14 @@ TEST_POINTS = "127.0.0.2 :127.0.0.2:test\n"
 
 def free_port() -> int:
     """A port that is free for datagrams and for connections."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(one.getsockname())
-        return int(one.getsockname()[1])
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            try:
+                two.bind(one.getsockname())
+            except OSError:
+                continue  # somebody's connection has it
+            return int(one.getsockname()[1])
 
 
 def is_answering(port: int, name: bytes = b"\0") -> bool:

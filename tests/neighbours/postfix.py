@@ -166,9 +166,15 @@ class Postfix:
         self.port = free_port()
         self._sink, self._milter = sink.rpartition(":")[2], milter
         self._more_main, self._more_master = main, master
+        self._pools = ""
         self.folder = Path(tempfile.mkdtemp(prefix="penstock-postfix-"))
         self._master: subprocess.Popen[bytes] | None = None
         self._logins = Logins(self.folder / "login" / "auth", logins or {})
+
+    def use_pools(self, *, pools: str, master: str) -> None:
+        """Another map of pools and further transports than its own two, before it is started."""
+        self._pools = pools
+        self._more_master += master
 
     async def __aenter__(self) -> Postfix:
         self._lay_out()
@@ -223,7 +229,7 @@ class Postfix:
         pools = "".join(POOL.format(name=name, address=address, folder=folder) for name, address in POOLS.items())
         (etc / "master.cf").write_text(MASTER.format(**facts) + pools + self._more_master)
         samples = Path(__file__).parents[2] / "etc" / "postfix"
-        (etc / "penstock_pools").write_text((samples / "penstock_pools").read_text())
+        (etc / "penstock_pools").write_text(self._pools or (samples / "penstock_pools").read_text())
         (etc / "penstock_uid").write_text((samples / "penstock_uid").read_text())
         (etc / "strip").write_text("/^X-Penstock-Pool:/  IGNORE\n")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import penstock
-from penstock.cli import accounts, config, decisions, evaluate, held, learn, lists
+from penstock.cli import accounts, cases, config, decisions, evaluate, held, learn, lists, pools
 from penstock.cli.check import check
 from penstock.cli.demo import demo
 from penstock.cli.doctor import doctor
@@ -51,6 +51,8 @@ app.add_typer(lists.app, name="lists")
 app.add_typer(config.app, name="config")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(held.app, name="held")
+app.add_typer(pools.app, name="pools")
+app.add_typer(cases.app, name="cases")
 app.add_typer(learn.app, name="learn")
 app.command()(decisions.decisions)
 app.command()(decisions.explain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from email.utils import getaddresses, parsedate_to_datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from penstock.cli.output import err, fail, show_json, show_table
 from penstock.cli.session import PLACES, Config, Json, run, settings_of
 from penstock.config import Settings
 from penstock.judge.message import parse
-from penstock.model import Action, Connection, Envelope, Event, Mode, Submission, make_id
+from penstock.model import Action, Connection, Decision, Envelope, Event, Mode, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.maillog import Assembler, Transaction, read_line
 from penstock.service import load_model, make_rules
@@ -91,12 +91,19 @@ def replay(
 
 
 async def _replay(settings: Settings, source: Path, year: int) -> list[Line]:
+    lines: dict[str, Line] = {}
+    async for one, decision in judged(settings, source, year):
+        _count(lines, one, decision)
+    return sorted(lines.values(), key=lambda one: (-sum(one.actions.values()) + one.actions["accept"], one.account))
+
+
+async def judged(settings: Settings, source: Path, year: int) -> AsyncIterator[tuple[Past, Decision]]:
+    """Mail of the past in order of time, each judged as enforcing would have, with a memory of its own."""
     rules = make_rules(settings, b"replay")
     rules = replace(rules, mode=Mode.ENFORCE)
     clock = [0.0]
     store = MemoryStore(now=lambda: clock[0], keep_decisions=1)
     pipeline = Pipeline(store, load_model(settings), rules, Unwatched(), clock=time.perf_counter)
-    lines: dict[str, Line] = {}
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -113,17 +120,24 @@ async def _replay(settings: Settings, source: Path, year: int) -> list[Line]:
         judging = progress.add_task("judging", total=len(past))
         for number, one in enumerate(past):
             clock[0] = one.at
-            await _judge(pipeline, one, number, lines)
+            yield one, await _judge(pipeline, one, number)
             progress.advance(judging)
-    return sorted(lines.values(), key=lambda one: (-sum(one.actions.values()) + one.actions["accept"], one.account))
 
 
-async def _judge(pipeline: Pipeline, one: Past, number: int, lines: dict[str, Line]) -> None:
+async def _judge(pipeline: Pipeline, one: Past, number: int) -> Decision:
     connection = Connection(
         client_ip=one.client_ip, peer_ip="127.0.0.1", login=one.login, listener="milter", is_trusted_peer=True
     )
     submission = Submission(make_id(one.at, number), one.at, connection, Envelope(one.mail_from, one.rcpt_to), one.raw)
     decision = await pipeline.judge(submission)
+    if decision.action is Action.ACCEPT:
+        for recipient, reply in one.bounced:
+            account = str(decision.account)
+            await pipeline.absorb(Event(one.at + 1.0, "bounced", account, decision.id, recipient, detail=reply))
+    return decision
+
+
+def _count(lines: dict[str, Line], one: Past, decision: Decision) -> None:
     name = str(decision.account)
     line = lines.setdefault(name, Line(name, actions=Counter()))
     line.messages += 1
@@ -132,9 +146,6 @@ async def _judge(pipeline: Pipeline, one: Past, number: int, lines: dict[str, Li
     line.standing = decision.standing.value
     if decision.action is not Action.ACCEPT and not line.first_stopped:
         line.first_stopped, line.reason = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(one.at)), decision.reason
-    if decision.action is Action.ACCEPT:
-        for recipient, reply in one.bounced:
-            await pipeline.absorb(Event(one.at + 1.0, "bounced", name, decision.id, recipient, detail=reply))
 
 
 def read_past(source: Path, year: int) -> Iterator[Past]:

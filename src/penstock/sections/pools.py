@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from penstock.model import Kind, Standing, transport_name
+from penstock.model import Kind, Severity, Standing, transport_name
 from penstock.sections.fields import NextHopAddress, Section
 
 SHIPPED_CHOICES: dict[str, tuple[str, ...]] = {
@@ -121,7 +121,7 @@ class PoolsSection(Section):
     """
     move_hours: float = Field(24, ge=0)
     """An account moves to a better pool at most once in so many hours; to a worse one it moves at once."""
-    drain_severity: Literal["low", "medium", "high", "critical"] = "high"
+    drain_severity: Severity = Severity.HIGH
     """A listing of this severity or above takes an IP out of its pool."""
     drain_last: bool = False
     """Take out even the last usable IP of a pool, so that its fallback takes over."""
