@@ -101,6 +101,40 @@ def test_attachments_are_told_by_name_and_first_bytes():
     assert "double-extension" in names(parsed)
 
 
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("see http://a.example/x, and", ["http://a.example/x"]),
+        ("xhttp://a.example://b HXXPS://c.example.", ["http://a.example://b", "httpS://c.example"]),
+        ("what://a.example ://b ftp://c.example", ["ftp://c.example"]),
+        (
+            "(www.a.example) x-www.b.example WWW.c.example/http://d",
+            ["http://www.a.example", "http://WWW.c.example/http://d"],
+        ),
+        ("go to spam.shop.top/now or a@mail.com or .com", ["http://spam.shop.top/now"]),
+        ("a-b.com --c.com é.d.com", ["http://a-b.com"]),
+    ],
+)
+def test_links_in_plain_text_are_found(text, links):
+    """With a scheme, with www., or by a common top-level domain; mail addresses and other words are none."""
+    parsed = parse(b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + text.encode())
+
+    assert [link.url for link in parsed.links] == links
+
+
+def test_what_answers_go_to_is_found():
+    """Addresses, telephone numbers and wallets stand anywhere in a text; what only looks like one is none."""
+    wallet = b"1BoatSLRHtKNngkdXEeobR76b53LETtpyT"
+    parsed = parse(
+        b"\r\nWrite Ann.B+x@Mail.Example,joe@b.example or @c.example or d@e, call (+49) 30-123 4567 or"
+        b"\r\n+1 (555) 010-9999, not v1.2345678901 or 1111 1111 1111; pay " + wallet + b", x" + wallet
+    )
+
+    assert parsed.addresses == ("ann.b+x@mail.example", "joe@b.example")
+    assert parsed.phones == ("+49301234567", "+15550109999")
+    assert parsed.wallets == (wallet.decode(),)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400), st.integers(0, len(HTML)))
 def test_garbage_parses_to_something(garbage, place):
@@ -125,6 +159,17 @@ BOMBS = {
     "parts": (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n", b"--b\r\n\r\nx\r\n"),
     "quoted lines": (b"\r\n", b">\r\n"),
     "hosts": (b"\r\n", b"a."),
+    "attributes": (b"Content-Type: text/html\r\n\r\n<a ", b"b=c "),
+    "signs of equality": (b"Content-Type: text/html\r\n\r\n<a ", b"="),
+    "blanks of a page": (b"Content-Type: text/html\r\n\r\n<a href=x>", b" \n"),
+    "elements": (b"Content-Type: text/html\r\n\r\n", b"<td style='color:#fff'>x"),
+    "nothings": (b"Content-Type: text/html\r\n\r\n", b"<\0br>"),
+    "schemes": (b"\r\n", b"://"),
+    "webs": (b"\r\n", b"www."),
+    "signs of an address": (b"\r\n", b"a@b."),
+    "figures": (b"\r\n", b"1 "),
+    "purses": (b"\r\n", b"1a"),
+    "lines that tell": (b"\r\n", b"From:\r\n"),
 }
 
 

@@ -40,11 +40,10 @@ def read_fields(raw: bytes, start: int, limit: int) -> tuple[list[tuple[str, str
 
 
 def _value(value: str) -> str:
-    if "\n" in value or "\r" in value:
-        value = _FOLD.sub(" ", value)
     if not value.isascii():
         value = decode_text(value.encode("latin-1"), "")
-    return value.strip()
+    value = value.strip()
+    return _FOLD.sub(" ", value) if "\n" in value or "\r" in value else value
 
 
 def decode_words(value: str) -> str:

@@ -7,20 +7,28 @@ would tell (what is inside a hidden or quoted element) is told by counting eleme
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from html import unescape
 
 from msgspec import Struct
 
 MAX_ATTRIBUTES = 60
 MAX_LABEL = 200
-MAX_RUNS = 20_000
+_LONGEST_TAG = 65_536
+"""Characters of a tag in which attributes are looked for."""
+_LONGEST_KEPT = 200
+_LONGEST_RUN = 1000
+"""Of text within a link, as white space folds to `MAX_LABEL` characters."""
 
-_TAG = re.compile(r"<(?:(!--)|(/?)([A-Za-z][A-Za-z0-9:_-]*+)|([!?]))")
-_ATTRIBUTE = re.compile(
-    r"""[\s/]*+(?:(>)|([^\s=>/][^\s=>/]*+|=)(?:\s*+=\s*+(?:"([^"]*+)"?+|'([^']*+)'?+|([^\s>]*+)))?+)"""
-)
+_VALUE = r"""(?:"[^"]*+"?+|'[^']*+'?+|[^\s>]*+)"""
+_ONE = rf"(?:[^\s=>/][^\s=>/]*+|=)(?:\s*+=\s*+{_VALUE})?+"
+_TAG = re.compile(rf"<(?:(/?)([A-Za-z][A-Za-z0-9:_-]*+)((?:[\s/]*+{_ONE})*+)[\s/]*+(>?)|(!--|[!?]))")
+"""A tag with all of its attributes, which end at a `>` or with the page; or what begins a comment or declaration."""
+_ATTRIBUTE = re.compile(r"""([^\s=>/][^\s=>/]*+|=)(?:\s*+=\s*+(?:"([^"]*+)"?+|'([^']*+)'?+|([^\s>]*+)))?+""")
 _LONG_NUMBER = re.compile(r"&#[xX]?[0-9a-fA-F]{9,}+;?+")
-_SPACE = re.compile(r"[ \t\r\n\f\xa0]+")
+_SPACE = re.compile(r"[ \t\r\n\f\xa0\0]+")
+_BREAK = "\0"
+"""Stands for a line break that a reader sees; those in the source are blanks."""
 _COMMENT_END = re.compile("--!?>")
 _RAW_TEXT = frozenset(("script", "style", "title", "textarea", "noscript", "xmp", "iframe", "noembed", "noframes"))
 _RAW_END = {name: re.compile(f"</{name}", re.IGNORECASE) for name in _RAW_TEXT}
@@ -29,7 +37,9 @@ _BLOCK = frozenset(
     "address article aside blockquote body center dd div dl dt fieldset footer form h1 h2 h3 h4 h5 h6 header hr html "
     "li main nav ol option p pre section select table tbody td tfoot th thead tr ul br".split()
 )
-_URL_ATTRIBUTES = {
+_TELLING = frozenset(("base", "blockquote", "form", "meta"))
+"""Elements that say something whatever their attributes are."""
+_URL_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "a": ("href",), "area": ("href",), "link": ("href",), "img": ("src", "longdesc"), "form": ("action",),
     "input": ("src", "formaction"), "button": ("formaction",), "iframe": ("src",), "frame": ("src",),
     "embed": ("src",), "object": ("data",), "video": ("src", "poster"), "audio": ("src",), "source": ("src",),
@@ -86,11 +96,27 @@ class _Inside(Struct):
     count: int = 1
 
 
+class _Element(Struct, frozen=True):
+    """A start tag: its attributes, and what they say of being seen and quoted."""
+
+    attributes: dict[str, str]
+    classes: tuple[str, ...]
+    ground: Colour | None
+    colour: Colour | None
+    is_removed: bool
+    """Never shown, so that it is no ground either."""
+    is_invisible: bool
+    is_quote: bool
+    points: bool
+    """Whether it may point to an address."""
+
+
 class _Reader:
     def __init__(self, html: str, max_chars: int, max_addresses: int) -> None:
-        self._html = html
-        self._room = {"text": max_chars, "quoted": max_chars, "hidden": max_chars}
+        self._html = html.replace(_BREAK, "") if _BREAK in html else html
+        self._max_chars = max_chars
         self._out: dict[str, list[str]] = {"text": [], "quoted": [], "hidden": []}
+        self._into = self._out["text"]
         self._max_addresses = max_addresses
         self._addresses: list[Address] = []
         self._anomalies: dict[str, None] = {}
@@ -104,57 +130,44 @@ class _Reader:
 
     def read(self) -> Page:
         html, at = self._html, 0
-        while True:
-            found = _TAG.search(html, at)
-            if found is None:
-                self._text(html[at:])
-                break
-            if found.start() > at:
-                self._text(html[at : found.start()])
-            at = self._markup(found)
+        search = _TAG.search
+        while (found := search(html, at)) is not None:
+            start, end = found.span()
+            if start > at:
+                self._text(html[at:start])
+            slash, name, source, close, sign = found.groups()
+            if sign:
+                at = self._declaration(sign, end)
+                continue
+            at = end
+            if not close:
+                self._anomalies["unclosed-tag"] = None
+            name = name.lower()
+            if slash:
+                self._end(name)
+            elif name in _RAW_TEXT:
+                at = self._raw_text(name, source, at)
+            else:
+                self._start(name, source)
+        self._text(html[at:])
         self._close_link()
-        texts = {name: _tidy("".join(runs)) for name, runs in self._out.items()}
+        texts = {name: _tidy("".join(runs))[: self._max_chars] for name, runs in self._out.items()}
         return Page(texts["text"], texts["quoted"], texts["hidden"], tuple(self._addresses), tuple(self._anomalies))
 
-    def _markup(self, found: re.Match[str]) -> int:
-        """Take in one tag or comment; where to go on."""
-        html, at = self._html, found.end()
-        if found[1]:
+    def _declaration(self, sign: str, at: int) -> int:
+        """Pass over a comment or a declaration; where to go on."""
+        if sign == "!--":
             end = self._find_once("-->", at - 2, _COMMENT_END)
             if end < 0:
                 self._anomalies["unclosed-comment"] = None
                 return at
             return end + 3
-        if found[4]:
-            end = html.find(">", at)
-            return len(html) if end < 0 else end + 1
-        name = found[3].lower()
-        attributes, at = self._attributes(at)
-        if found[2]:
-            self._end(name)
-            return at
-        if name in _RAW_TEXT:
-            return self._raw_text(name, attributes, at)
-        self._start(name, attributes)
-        return at
+        end = self._html.find(">", at)
+        return len(self._html) if end < 0 else end + 1
 
-    def _attributes(self, at: int) -> tuple[dict[str, str], int]:
-        html, attributes = self._html, dict[str, str]()
-        while True:
-            found = _ATTRIBUTE.match(html, at)
-            if found is None:
-                self._anomalies["unclosed-tag"] = None
-                return attributes, len(html)
-            at = found.end()
-            if found[1]:
-                return attributes, at
-            if len(attributes) < MAX_ATTRIBUTES:
-                value = found[3] if found[3] is not None else found[4] if found[4] is not None else found[5]
-                attributes.setdefault(found[2].lower(), decode_entities(value or ""))
-
-    def _raw_text(self, name: str, attributes: dict[str, str], at: int) -> int:
+    def _raw_text(self, name: str, source: str, at: int) -> int:
         """Elements whose content is no markup: it is not read as text, except a title's or a text area's."""
-        self._urls(name, attributes)
+        self._urls(name, _attributes(source))
         end = self._find_once(f"</{name}", at, _RAW_END[name])
         content = self._html[at : end if end >= 0 else at]
         if name == "style" and not self._hidden_classes:
@@ -179,50 +192,48 @@ class _Reader:
             return -1
         return found.start()
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
+    def _start(self, name: str, source: str) -> None:
         if name in _BLOCK:
-            self._write("\n")
-        is_void = name in _VOID
-        style = attributes.get("style", "")
+            self._break()
+        if not source and self._into is self._out["text"] and name not in _TELLING:
+            return
+        element = _element(name, source)
+        if name not in _VOID:
+            self._enter(name, element)
+        if element.points:
+            self._urls(name, element.attributes)
+
+    def _enter(self, name: str, element: _Element) -> None:
         if self._hidden is not None:
-            if self._hidden.name == name and not is_void:
-                self._hidden.count += 1
-        elif not is_void and self._is_hidden(name, attributes, style):
+            self._hidden.count += self._hidden.name == name
+        elif self._is_hidden(name, element):
             self._hidden = _Inside(name)
         if self._quoted is not None:
-            if self._quoted.name == name and not is_void:
-                self._quoted.count += 1
-        elif not is_void and _is_quote(name, attributes):
+            self._quoted.count += self._quoted.name == name
+        elif element.is_quote:
             self._quoted = _Inside(name)
-        self._urls(name, attributes)
+        self._turn()
 
     def _end(self, name: str) -> None:
         if name in _BLOCK:
-            self._write("\n")
+            self._break()
         if name == "a":
             self._close_link()
         if self._grounds and self._grounds[-1][0] == name:
             self._grounds.pop()
-        self._hidden = _leave(self._hidden, name)
-        self._quoted = _leave(self._quoted, name)
+        if self._into is not self._out["text"]:
+            self._hidden = _leave(self._hidden, name)
+            self._quoted = _leave(self._quoted, name)
+            self._turn()
 
-    def _is_hidden(self, name: str, attributes: dict[str, str], style: str) -> bool:
-        if "hidden" in attributes:
+    def _is_hidden(self, name: str, element: _Element) -> bool:
+        if element.is_removed or not self._hidden_classes.isdisjoint(element.classes):
             return True
-        if self._hidden_classes and not self._hidden_classes.isdisjoint(attributes.get("class", "").split()):
-            return True
-        declared = {key.lower(): value.strip().lower() for key, value in _DECLARATION.findall(style[:2000])}
-        ground = _colour(
-            declared.get("background-color") or declared.get("background") or attributes.get("bgcolor", "")
-        )
-        if ground is not None and len(self._grounds) < 50:
-            self._grounds.append((name, ground))
-        if declared and _is_invisible(declared):
-            return True
-        colour = _colour(declared.get("color") or (attributes.get("color", "") if name == "font" else ""))
-        if colour is None:
-            return name == "font" and attributes.get("size", "").strip() in ("0",)
-        return _is_near(colour, self._grounds[-1][1] if self._grounds else _WHITE)
+        if element.ground is not None and len(self._grounds) < 50:
+            self._grounds.append((name, element.ground))
+        if element.is_invisible or element.colour is None:
+            return element.is_invisible
+        return _is_near(element.colour, self._grounds[-1][1] if self._grounds else _WHITE)
 
     def _urls(self, name: str, attributes: dict[str, str]) -> None:
         if name == "base":
@@ -249,7 +260,7 @@ class _Reader:
         if self._link is not None:
             url, label, is_quoted = self._link
             self._link = None
-            self._add(url, "".join(label), "href", is_quoted)
+            self._add(url, _SPACE.sub(" ", "".join(label)[: 4 * _LONGEST_RUN]), "href", is_quoted)
 
     def _add(self, url: str, label: str, where: str, is_quoted: bool | None = None) -> None:
         if len(self._addresses) >= self._max_addresses:
@@ -266,16 +277,73 @@ class _Reader:
         self._addresses.append(Address(url, _SPACE.sub(" ", label[:MAX_LABEL]).strip(), where, quoted))
 
     def _text(self, run: str) -> None:
-        self._write(_SPACE.sub(" ", decode_entities(run)))
+        run = decode_entities(run)
+        self._into.append(run)
+        if self._link is not None:
+            self._label(run)
 
-    def _write(self, text: str) -> None:
+    def _break(self) -> None:
+        self._into.append(_BREAK)
+        if self._link is not None:
+            self._label(_BREAK)
+
+    def _label(self, run: str) -> None:
+        if self._link is not None and self._hidden is None and len(self._link[1]) < 50:
+            self._link[1].append(run[:_LONGEST_RUN])
+
+    def _turn(self) -> None:
+        """What is read next goes to where it belongs now."""
         place = "hidden" if self._hidden is not None else "quoted" if self._quoted is not None else "text"
-        room = self._room[place]
-        if room > 0 and text:
-            self._out[place].append(text[:room])
-            self._room[place] = room - len(text)
-        if self._link is not None and place != "hidden" and len(self._link[1]) < 50:
-            self._link[1].append(text[:MAX_LABEL])
+        self._into = self._out[place]
+
+
+def _element(name: str, source: str) -> _Element:
+    """What a start tag says; most tags of a page are the same few again and again."""
+    if len(source) <= _LONGEST_KEPT and "://" not in source:
+        return _kept_element(name, source)
+    return _new_element(name, source)
+
+
+def _new_element(name: str, source: str) -> _Element:
+    attributes = _attributes(source)
+    style = attributes.get("style", "")[:2000]
+    is_font = name == "font"
+    ground, colour, is_invisible = _style(
+        style, attributes.get("bgcolor", "")[:100], attributes.get("color", "")[:100] if is_font else ""
+    )
+    return _Element(
+        attributes,
+        tuple(attributes.get("class", "").split()),
+        ground,
+        colour,
+        "hidden" in attributes,
+        is_invisible or (is_font and colour is None and attributes.get("size", "").strip() == "0"),
+        _is_quote(name, attributes),
+        name in _TELLING or any(attributes.get(one) for one in _URL_ATTRIBUTES.get(name, ())),
+    )
+
+
+_kept_element = lru_cache(maxsize=4096)(_new_element)
+
+
+def _attributes(source: str) -> dict[str, str]:
+    """Attributes by lower-case name; of several with one name the first counts."""
+    found = _ATTRIBUTE.findall(source[:_LONGEST_TAG])[:MAX_ATTRIBUTES]
+    attributes = {name.lower(): double or single or bare for name, double, single, bare in reversed(found)}
+    if "&" in source:
+        return {name: decode_entities(value) for name, value in attributes.items()}
+    return attributes
+
+
+@lru_cache(maxsize=1024)
+def _style(style: str, ground: str, colour: str) -> tuple[Colour | None, Colour | None, bool]:
+    """Ground, colour and whether it hides, by a style and by attributes for ground and colour."""
+    declared = {key.lower(): value.strip().lower() for key, value in _DECLARATION.findall(style)}
+    return (
+        _colour(declared.get("background-color") or declared.get("background") or ground),
+        _colour(declared.get("color") or colour),
+        bool(declared) and _is_invisible(declared),
+    )
 
 
 def decode_entities(text: str) -> str:
@@ -350,10 +418,15 @@ def _colour(text: str) -> Colour | None:
     return _COLOURS.get(text.partition(" ")[0])
 
 
+@lru_cache(maxsize=1024)
 def _is_near(one: Colour, other: Colour) -> bool:
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) < 24
 
 
 def _tidy(text: str) -> str:
-    lines = (line.strip() for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
+    """White space as a reader sees it: one blank for any of it, and lines only where elements break them."""
+    for sign in "\n\t\r\f\xa0":
+        text = text.replace(sign, " ")
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return "\n".join(filter(None, map(str.strip, text.split(_BREAK))))

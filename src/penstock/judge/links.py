@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import string
+from collections.abc import Iterator
 from functools import cache, lru_cache
+from itertools import islice
 from urllib.parse import unquote
 
 import idna
@@ -11,9 +14,12 @@ from publicsuffixlist import PublicSuffixList
 
 from penstock.judge.parsed import Link
 
-_URL = re.compile(
-    r"(?:https?|hxxps?|ftp)://[^\s<>\"'`{}|\\^]{1,2000}|(?<![\w@./-])www\.[^\s<>\"'`{}|\\^]{2,2000}", re.IGNORECASE
-)
+_IN_URL = r"[^\s<>\"'`{}|\\^]"
+# Searches begin with a few fixed characters wherever possible: the rest of a text is then passed over at full speed.
+_WWW = rf"[wW]{{2}}\.{_IN_URL}{{2,2000}}"
+_URL = re.compile(rf"://{_IN_URL}{{1,2000}}|w(?<![\w@./-]w){_WWW}|W(?<![\w@./-]W){_WWW}")
+_SCHEMES = ("http", "https", "ftp", "hxxp", "hxxps")
+_LONGEST_SCHEME = 5
 _TLD = (
     "com|net|org|info|biz|ru|cn|top|xyz|site|online|shop|club|"
     "live|click|link|icu|work|store|io|co|me|tk|ml|ga|cf|gq|su|pw|cc|de|uk|eu|us|in|br|pl|fr|it|nl"
@@ -24,19 +30,23 @@ _BARE = re.compile(
     rf"(?:{_TLD}))(/[^\s<>\"']{{0,500}})?(?![\w@.-])",
     re.IGNORECASE,
 )
+_IN_HOST = string.ascii_letters + string.digits + ".-\u0130\u0131\u017f\u212a"
+"""The last four are what a pattern that ignores case takes for i, s and k."""
 _TRAILING = ".,;:!?)]}>*_'\"»…"
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]{0,20}):", re.IGNORECASE)
+_PLAIN = re.compile(r"https?://([^/\\?#]+)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"^[a-z][a-z0-9+.-]{0,20}:[/\\]{2,}([^/\\?#]*)", re.IGNORECASE)
 _IGNORED = re.compile(r"[\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u2060\ufeff]")
 _NUMERIC = re.compile(r"^(?:0x[0-9a-f]{1,8}|\d{1,11})(?:\.(?:0x[0-9a-f]{1,8}|\d{1,11})){0,3}$")
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}")
-_DIGITS = re.compile(r"\d[\d ().\-/]{6}")
-_PHONE = re.compile(r"(?<![\w.])(\+?\(?\d[\d ().\-/]{6,22}\d)(?![\w])")
-_SHORTEST_WALLET = 26
+_IN_MAILBOX = string.ascii_letters + string.digits + ".!#$%&'*+/=?^_`{|}~-"
+_LONGEST_MAILBOX = 64
+_AT_DOMAIN = re.compile(r"@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}")
+_PHONE = re.compile(r"[+(\d](?<![\w.].)(?:(?<=\+)\(?\d|(?<=\()\d|(?<=\d))[\d ().\-/]{6,22}\d(?!\w)")
 _WALLETS = re.compile(
-    r"\b(bc1[02-9ac-hj-np-z]{25,80}|[13][1-9A-HJ-NP-Za-km-z]{25,34}|0x[0-9a-fA-F]{40}|T[1-9A-HJ-NP-Za-km-z]{33}"
-    r"|4[0-9AB][1-9A-HJ-NP-Za-km-z]{93})\b"
+    r"[b130T4](?<!\w.)(?:(?<=b)c1[02-9ac-hj-np-z]{25,80}|(?<=[13])[1-9A-HJ-NP-Za-km-z]{25,34}|(?<=0)x[0-9a-fA-F]{40}"
+    r"|(?<=T)[1-9A-HJ-NP-Za-km-z]{33}|(?<=4)[0-9AB][1-9A-HJ-NP-Za-km-z]{93})\b"
 )
+_NO_DIGIT = re.compile(r"\D")
 _NOT_WEB = frozenset(
     (
         "mailto",
@@ -60,32 +70,47 @@ _LONGEST_PATH = 510
 
 def links_in_text(text: str, most: int, *, is_quoted: bool = False, where: str = "text") -> list[Link]:
     """Links in plain text: with a scheme, with www., or a bare host under a common top-level domain."""
-    found: list[Link] = []
-    # The patterns are slow at every letter, so they run only where a cheap sign of a link stands.
-    if "://" in text or "www." in text.lower():
-        for match in _URL.finditer(text):
-            if len(found) >= most:
-                return found
-            url = match[0].rstrip(_TRAILING)
-            found.append(make_link(url, where=where, is_quoted=is_quoted))
+    found = [make_link(url, where=where, is_quoted=is_quoted) for url in islice(_urls_in(text), most)]
     done = 0
     for dot in _DOT.finditer(text):
         if len(found) >= most:
             break
-        if dot.start() < done:
+        at = dot.start()
+        if at < done:
             continue
-        start = max(done, dot.start() - _LONGEST_HOST)
-        for match in _BARE.finditer(text, start, dot.end() + _LONGEST_PATH):
-            if match.end(1) >= dot.end():
-                found.append(make_link("http://" + match[0].rstrip(_TRAILING), where=where, is_quoted=is_quoted))
-                done = match.end()
-                break
+        before = text[max(done, at - _LONGEST_HOST) : at]
+        start = at - len(before) + len(before.rstrip(_IN_HOST))
+        match = _BARE.match(text, start, dot.end() + _LONGEST_PATH)
+        if match is not None and match.end(1) >= dot.end():
+            found.append(make_link("http://" + match[0].rstrip(_TRAILING), where=where, is_quoted=is_quoted))
+            done = match.end()
     return found
+
+
+def _urls_in(text: str) -> Iterator[str]:
+    """What begins with a scheme or with www., in order, without signs that end a sentence."""
+    at = done = 0
+    while (match := _URL.search(text, at)) is not None:
+        start, at = match.span()
+        if text[start] == ":":
+            before = text[max(done, start - _LONGEST_SCHEME) : start].lower()
+            scheme = next((one for one in _SCHEMES if before.endswith(one)), "")
+            if not scheme:
+                at = start + 3
+                continue
+            start -= len(scheme)
+        done = at
+        yield text[start:at].rstrip(_TRAILING)
 
 
 def make_link(url: str, *, label: str = "", where: str = "text", is_quoted: bool = False) -> Link:
     """A link from an address as written; never raises."""
-    cleaned = _IGNORED.sub("", url)[:2000]
+    is_clean = url.isascii() and url.isprintable() and " " not in url
+    cleaned = (url if is_clean else _IGNORED.sub("", url))[:2000]
+    plain = _PLAIN.match(cleaned)
+    if plain is not None:
+        host = host_of(plain[1])
+        return Link(cleaned, host, domain_of(host) if host else "", label[:200], where, is_quoted)
     scheme = _SCHEME.match(cleaned)
     if scheme is not None and scheme[1].lower() in _NOT_WEB:
         return Link(cleaned[:500], "", "", label[:200], where, is_quoted)
@@ -127,37 +152,34 @@ def domain_of(host: str) -> str:
 
 def addresses_in(text: str) -> list[str]:
     """E-mail addresses, lower case, at most fifty, without doubles."""
-    if "@" not in text:
-        return []
-    return list(dict.fromkeys(found.lower() for found in _take(_ADDRESS, text)))
+    found: list[str] = []
+    done = 0
+    for match in _AT_DOMAIN.finditer(text):
+        at, end = match.span()
+        before = text[max(done, at - _LONGEST_MAILBOX) : at]
+        start = at - len(before) + len(before.rstrip(_IN_MAILBOX))
+        if start < at:
+            found.append(text[start:end].lower())
+            done = end
+        if len(found) >= MAX_FOUND:
+            break
+    return list(dict.fromkeys(found))
 
 
 def phones_in(text: str) -> list[str]:
     """Telephone numbers as digits with their leading +, 8 to 15 digits, at most fifty, without doubles."""
     numbers: list[str] = []
-    if not _DIGITS.search(text):
-        return numbers
-    for found in _take(_PHONE, text):
-        digits = re.sub(r"\D", "", found)
+    for match in islice(_PHONE.finditer(text), MAX_FOUND):
+        digits = _NO_DIGIT.sub("", match[0])
         if 8 <= len(digits) <= 15 and len(set(digits)) > 2:
-            numbers.append(("+" if found.startswith(("+", "(+")) else "") + digits)
+            numbers.append(("+" if match[0].startswith(("+", "(+")) else "") + digits)
     return list(dict.fromkeys(numbers))
 
 
 def wallets_in(text: str) -> list[str]:
     """Addresses of crypto wallets by their shape (Bitcoin, Ethereum, Tron, Monero), at most fifty, without doubles."""
-    if max(map(len, text.split()), default=0) < _SHORTEST_WALLET:
-        return []
-    return list(dict.fromkeys(found for found in _take(_WALLETS, text) if not found.isalpha()))
-
-
-def _take(pattern: re.Pattern[str], text: str) -> list[str]:
-    found: list[str] = []
-    for match in pattern.finditer(text):
-        found.append(match[1] if match.re.groups else match[0])
-        if len(found) >= MAX_FOUND:
-            break
-    return found
+    found = (match[0] for match in islice(_WALLETS.finditer(text), MAX_FOUND))
+    return list(dict.fromkeys(one for one in found if not one.isalpha()))
 
 
 def _number(text: str) -> int:

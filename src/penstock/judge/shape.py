@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 
 from penstock.judge.parsed import Parsed
 from penstock.model import Finding
@@ -26,6 +27,8 @@ _REPLY = re.compile(r"(?:re|aw|sv|antw|odp|ynt|r)(?:\[\d+\])?:", re.IGNORECASE)
 _FORWARD = re.compile(r"(?:fwd?|wg|tr|rv|i):", re.IGNORECASE)
 _MONEY = re.compile(r"[$€£¥]\s?\d|\d\s?[$€£¥]|\b(?:usd|eur|gbp|us\$)\b", re.IGNORECASE)
 _RANDOM_TAIL = re.compile(r"\s{4,}\S+$|\b(?=\w*\d)(?=\w*[a-z])\w{8,}$", re.IGNORECASE)
+
+_CAPITALS = string.ascii_uppercase.encode()
 
 
 def bucket(number: float) -> int:
@@ -127,7 +130,7 @@ def _amounts(text: str) -> int:
 def _layout(parsed: Parsed) -> list[str]:
     text = parsed.text[:8000]
     size = max(1, len(text))
-    upper = sum(map(str.isupper, text[:2000])) / min(size, 2000)
+    upper = _capitals(text[:2000]) / min(size, 2000)
     lines = text.count("\n") + 1
     tokens = [
         f"html:{parsed.has_html}",
@@ -163,7 +166,7 @@ def _links(parsed: Parsed) -> list[str]:
         if own and (own.endswith(link.domain) or link.domain.endswith(own)):
             tokens.append("link-own-domain")
         tokens += _link_traits(link.url, link.host)
-        label = _HOST_IN_LABEL.fullmatch(link.label.strip()[:200])
+        label = _HOST_IN_LABEL.fullmatch(link.label.strip()[:200]) if "." in link.label else None
         if label and link.domain not in label[1].lower():
             tokens.append("link-label-differs")
     return tokens
@@ -204,5 +207,11 @@ def _attachments(parsed: Parsed) -> list[str]:
     return tokens
 
 
+def _capitals(text: str) -> int:
+    if text.isascii():
+        return len(text) - len(text.encode().translate(None, _CAPITALS))
+    return sum(map(str.isupper, text))
+
+
 def _foreign(text: str) -> float:
-    return sum(char > "\x7f" for char in text) / max(1, len(text))
+    return 1.0 - len(text.encode("ascii", "ignore")) / max(1, len(text))

@@ -43,6 +43,8 @@ _HEADER_NEXT = re.compile(
 
 _BEGINS = frozenset("-_*FfVvDdSsGgEeBb")
 """First letters of lines that may end new text: dashes, From, Von, De, Sent, Gesendet, Get, Envoyé, Begin, von …"""
+_TELLING = _BEGINS | set(">|")
+_CONTROLS = bytes((*range(9), 11, 12, *range(14, 32), 127))
 
 
 class Split(Struct, frozen=True):
@@ -60,7 +62,7 @@ def normalise(text: str) -> tuple[str, tuple[str, ...]]:
     letters are read as Latin inside words that also have Latin letters, never in words of their own script.
     """
     if text.isascii():
-        return (_CONTROL.sub("", text), ()) if _CONTROL.search(text) else (text, ())
+        return text.encode("ascii").translate(None, _CONTROLS).decode("ascii"), ()
     anomalies = []
     if _INVISIBLE.search(text):
         if _BIDI.search(text):
@@ -86,27 +88,32 @@ def split_reply(text: str) -> Split:
     new: list[str] = []
     quoted: list[str] = []
     signature: list[str] = []
-    into = new
+    into, done = new, 0
     lines = text.split("\n")
-    for number, line in enumerate(lines):
-        stripped = line.strip()
-        if stripped.startswith((">", "|>")):
-            quoted.append(stripped.lstrip(">| "))
-            if into is signature:
-                into = new
+    stripped = list(map(str.strip, lines))
+    # Most lines change nothing, and their first or last letter tells so.
+    for number in [at for at, line in enumerate(stripped) if line and (line[0] in _TELLING or line[-1] == ":")]:
+        line = stripped[number]
+        after, skipped = into, 1
+        if line.startswith((">", "|>")):
+            quoted_here = [line.lstrip(">| ")]
+            after = new if into is signature else into
+        elif into is quoted or not (line[0] in _BEGINS or line[-1] == ":"):
             continue
-        # Most lines are none of these, and their first or last letter tells so.
-        if into is not quoted and stripped and (stripped[0] in _BEGINS or stripped[-1] == ":"):
-            if _FORWARDED.match(stripped) or _is_header_block(lines, number):
-                into = quoted
-                continue
-            if stripped[-1] == ":" and _WROTE.match(stripped) and _is_followed_by_quote(lines, number):
-                continue
-            if into is new and (_SIGNATURE.match(line.rstrip("\r")) or _SENT_FROM.match(stripped)):
-                into = signature
-                if _SIGNATURE.match(stripped):
-                    continue
-        into.append(stripped)
+        elif _FORWARDED.match(line) or _is_header_block(stripped, number):
+            quoted_here, after = [], quoted
+        elif line[-1] == ":" and _WROTE.match(line) and _is_followed_by_quote(stripped, number):
+            quoted_here = []
+        elif into is new and _SIGNATURE.match(lines[number].rstrip("\r")):
+            quoted_here, after = [], signature
+        elif into is new and _SENT_FROM.match(line):
+            quoted_here, after, skipped = [], signature, 0
+        else:
+            continue
+        into += stripped[done:number]
+        quoted += quoted_here
+        into, done = after, number + skipped
+    into += stripped[done:]
     return Split(*("\n".join(part).strip() for part in (new, quoted, signature)))
 
 
