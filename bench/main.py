@@ -20,7 +20,8 @@ from statistics import median
 import psutil
 from msgspec import Struct
 
-from bench import judge
+from bench import judge, phases
+from bench.servers import unix_socket
 
 ROUNDS = 3
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the tests' own Postfix serves here too
@@ -66,8 +67,8 @@ def smtp_sink() -> Iterator[tuple[str, psutil.Process]]:
 
 
 def cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process and its children."""
-    total = 0.0
+    """CPU seconds of a process and its children, those that have ended too."""
+    total = process.cpu_times().children_user + process.cpu_times().children_system
     for one in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = one.cpu_times()
@@ -136,24 +137,56 @@ def latency(count: int) -> list[tuple[str, float, float, float]]:
     return rows
 
 
-async def postfix(count: int) -> list[Measured]:
-    """Messages a second through a real Postfix, without and with Penstock as milter, taken in turn."""
+class Mta(Struct):
+    """Postfix under one load."""
+
+    name: str
+    per_s: float
+    postfix_us: float
+    """CPU of Postfix per message, of all its daemons."""
+    penstock_us: float
+
+
+async def postfix(count: int) -> list[Mta]:
+    """Messages a second through a real Postfix, without and with Penstock as milter, taken in turn; medians."""
     from neighbours.postfix import Postfix
 
-    found: dict[str, list[Measured]] = {}
+    found: dict[str, list[Mta]] = {}
     more = "mynetworks = 127.0.0.0/8\ndefault_transport = discard:\ntransport_maps =\ndefault_process_limit = 20\n"
     with server("milter", "127.0.0.1:1") as (port, process):
+        ways = (
+            ("Postfix alone", ""),
+            ("with Penstock as milter, TCP", f"127.0.0.1:{port}"),
+            ("with Penstock as milter, Unix socket", f"unix:{unix_socket(port)}"),
+        )
         for _ in range(ROUNDS):
-            for name, milter in (("Postfix alone", ""), ("Postfix with Penstock as milter", f"127.0.0.1:{port}")):
+            for name, milter in ways:
                 async with Postfix(sink="127.0.0.1:1", milter=milter, main=more) as one:
                     await asyncio.to_thread(smtp_source, one.port, 100)
-                    before = cpu(process)
+                    master = psutil.Process(one.pid)
+                    before = cpu(master), cpu(process)
                     seconds = await asyncio.to_thread(smtp_source, one.port, count)
-                    used = (cpu(process) - before) / count * 1e6
-                    found.setdefault(name, []).append(Measured(name, used, count / seconds))
+                    used = (cpu(master) - before[0]) / count * 1e6, (cpu(process) - before[1]) / count * 1e6
+                    found.setdefault(name, []).append(Mta(name, count / seconds, *used))
+    unix_socket(port).unlink(missing_ok=True)
     return [
-        Measured(name, median(r.cpu_us for r in rows), median(r.per_s for r in rows)) for name, rows in found.items()
+        Mta(name, *(median(getattr(one, field) for one in rows) for field in ("per_s", "postfix_us", "penstock_us")))
+        for name, rows in found.items()
     ]
+
+
+def postfix_table(rows: list[Mta], verdicts: list[tuple[str, float, float]]) -> list[str]:
+    """A section of the report; adds its ratios to the verdicts."""
+    lines = ["## Postfix, 4 KB messages delivered to discard, 8 sessions", ""]
+    lines += ["| server | messages/s | CPU of Postfix, µs | of Penstock, µs | together |", "|---|---:|---:|---:|---:|"]
+    for one in rows:
+        both = one.postfix_us + one.penstock_us
+        lines.append(f"| {one.name} | {one.per_s:.0f} | {one.postfix_us:.0f} | {one.penstock_us:.0f} | {both:.0f} |")
+    alone = rows[0]
+    for one in rows[1:]:
+        way = one.name.rpartition(", ")[2]
+        verdicts.append((f"Postfix with the milter ({way}) / without, messages/s", one.per_s / alone.per_s, 0.85))
+    return [*lines, ""]
 
 
 def report(args: argparse.Namespace) -> str:
@@ -174,9 +207,8 @@ def report(args: argparse.Namespace) -> str:
             ("relay without judging / aiosmtpd relay, per CPU second", other.cpu_us / bare.cpu_us, 5.0),
             ("relay with judging / aiosmtpd as a sink, per CPU second", sink.cpu_us / judging.cpu_us, 1.0),
         ]
-        rows = asyncio.run(postfix(args.count // 4))
-        lines += table("Postfix, 4 KB messages delivered to discard", rows, what="CPU of Penstock, µs per message")
-        verdicts.append(("Postfix with the milter / without", rows[1].per_s / rows[0].per_s, 0.85))
+        lines += phases.table(bare.cpu_us, args.count // 4)
+        lines += postfix_table(asyncio.run(postfix(args.count // 4)), verdicts)
         waits = latency(args.count // 2)
         lines += ["## Latency at half load", "", "| way | messages/s | p50 ms | p99 ms |", "|---|---:|---:|---:|"]
         lines += [f"| {way} | {rate:.0f} | {p50:.2f} | {p99:.2f} |" for way, rate, p50, p99 in waits]
@@ -188,9 +220,9 @@ def report(args: argparse.Namespace) -> str:
         return "\n".join(lines) + "\n"
 
 
-def table(title: str, rows: list[Measured], what: str = "CPU µs per message") -> list[str]:
+def table(title: str, rows: list[Measured]) -> list[str]:
     """One table."""
-    lines = [f"## {title}", "", f"| server | {what} | messages/s |", "|---|---:|---:|"]
+    lines = [f"## {title}", "", "| server | CPU µs per message | messages/s |", "|---|---:|---:|"]
     lines += [f"| {one.name} | {one.cpu_us:.0f} | {one.per_s:.0f} |" for one in rows]
     return [*lines, ""]
 

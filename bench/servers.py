@@ -13,9 +13,11 @@ from pathlib import Path
 
 import structlog
 import uvloop
+from msgspec.structs import replace
 
 from penstock.clients.next_hop import NextHopSettings, SmtpNextHop
 from penstock.config import parse_settings
+from penstock.listeners.milter import MilterListener
 from penstock.listeners.smtp import SmtpListener, SmtpSettings
 from penstock.model import Account, Action, Admission, Decision, Delivered, Kind, Opening, Standing, Submission, make_id
 from penstock.service import Service
@@ -60,7 +62,10 @@ async def relay(next_hop: str) -> int:
 
 
 async def service(next_hop: str, kind: str) -> int:
-    """Penstock as an operator runs it: SQLite on disk, observe mode, all senders one host's accounts."""
+    """Penstock as an operator runs it: SQLite on disk, observe mode, all senders one host's accounts.
+
+    As a milter it listens on a Unix socket too, `unix_socket(port)`, open to Postfix' users.
+    """
     # The log is made but not written: where a terminal or a journal takes it is no part of the comparison.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = Path(tempfile.mkdtemp(prefix="penstock-bench-"))
@@ -76,7 +81,21 @@ path = "{folder}/penstock.sqlite"
     one = Service(parse_settings(text), watch=Watch(None))
     await one.start()
     _kept.append(one)
-    return int(one.addresses()[kind][0].rpartition(":")[2])
+    port = int(one.addresses()[kind][0].rpartition(":")[2])
+    if kind == "milter":
+        listener = one.listeners[kind]
+        assert isinstance(listener, MilterListener)
+        settings = replace(listener.settings, listen=(f"unix:{unix_socket(port)}",))
+        second = MilterListener(settings, one.pipeline, count=lambda name: None, now=one.now, new_id=one.new_id)
+        await second.start()
+        unix_socket(port).chmod(0o666)
+        _kept.append(second)
+    return port
+
+
+def unix_socket(port: int) -> Path:
+    """Where the milter that has this port listens too."""
+    return Path(tempfile.gettempdir()) / f"penstock-bench-{port}.sock"
 
 
 async def aiosmtpd_sink(next_hop: str) -> int:

@@ -162,7 +162,10 @@ class Postfix:
         main: str = "",
         master: str = "",
     ) -> None:
-        """`sink` and `milter` are `host:port`; `main` and `master` are further lines of the two files."""
+        """`sink` and `milter` are `host:port`, the milter also `unix:/path`.
+
+        `main` and `master` are further lines of the two files.
+        """
         self.port = free_port()
         self._sink, self._milter = sink.rpartition(":")[2], milter
         self._more_main, self._more_master = main, master
@@ -211,6 +214,12 @@ class Postfix:
                 break
             await asyncio.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """The process that is the parent of all others."""
+        assert self._master is not None
+        return self._master.pid
+
     def _lay_out(self) -> None:
         folder = self.folder
         folder.chmod(0o755)
@@ -222,7 +231,7 @@ class Postfix:
             "daemons": DAEMONS,
             "sink": self._sink,
             "port": self.port,
-            "milter": f"inet:{self._milter}" if self._milter else "",
+            "milter": f"inet:{self._milter}" if self._milter and "unix:" not in self._milter else self._milter,
         }
         etc = folder / "etc"
         (etc / "main.cf").write_text(MAIN.format(**facts) + self._more_main)
