@@ -8,7 +8,6 @@ on, so counters never fall and files never pile up. Not thread-safe: counted is 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import io
 import logging
@@ -19,6 +18,7 @@ import tempfile
 import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
@@ -195,7 +195,7 @@ def configure_log(level: str, format: str) -> None:
     structlog.configure(
         processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _LastingErrors())),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _LastingErrors())),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(_LastingErrors())
@@ -213,21 +213,30 @@ class _LastingErrors(io.TextIOBase):
         self._file = sys.stderr
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             return self._file.write(text)
-        return len(text)
+        except (OSError, ValueError):
+            return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._file.flush()
+        except (OSError, ValueError):
+            return
 
 
 def hide_secrets(logger: object, method: str, line: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Passwords and the like never reach the log, whoever logs them."""
     for name in line:
-        if any(secret in name.lower() for secret in _SECRETS):
+        if _is_secret(name):
             line[name] = "(hidden)"
     return line
+
+
+@lru_cache(maxsize=4096)
+def _is_secret(name: str) -> bool:
+    lower = name.lower()
+    return any(secret in lower for secret in _SECRETS)
 
 
 def as_text(logger: object, method: str, line: MutableMapping[str, Any]) -> str:
