@@ -15,6 +15,7 @@ from penstock.sections.blocklists import BlocklistsSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
 from penstock.sections.learning import LearningSection
 from penstock.sections.pools import PoolsSection
+from penstock.sections.scanners import ScannersSection
 
 
 class ConfigurationError(Exception):
@@ -288,6 +289,7 @@ class Settings(Section):
     """Limits by plan; "default" is for everybody without one."""
     held: HeldSection = HeldSection()
     learning: LearningSection = LearningSection()
+    scanners: ScannersSection = ScannersSection()
     notices: NoticesSection = NoticesSection()
     store: StoreSection = StoreSection()
     log: LogSection = LogSection()

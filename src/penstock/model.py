@@ -185,6 +185,20 @@ class Evidence(Struct, frozen=True):
     """Independent groups are required in number before a suspension: `content`, `recipients`, `bounces`, `login`, …"""
 
 
+class Opinion(Struct, frozen=True):
+    """What another scanner thinks of a message; no answer is an opinion with its `trouble`."""
+
+    scanner: str
+    """`rspamd`, `spamassassin`, `clamav`."""
+    score: float | None = None
+    required: float = 0.0
+    """The score from which the scanner itself would refuse."""
+    symbols: tuple[str, ...] = ()
+    found: str = ""
+    """The virus's name."""
+    trouble: str = ""
+
+
 class Verdict(Struct, frozen=True):
     """What the content of one message says, before its account's history is asked."""
 

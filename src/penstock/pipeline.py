@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -14,13 +14,13 @@ from penstock.judge.campaigns import CampaignView, observe_campaign
 from penstock.judge.decision import accept_own, decide, may_name_pool, refusal_at_mail, unjudged
 from penstock.judge.hearing import Content, Heard, hear, kind_for_limits, kind_for_pool
 from penstock.judge.learnt import remembered
-from penstock.judge.limits import Counted, Override
+from penstock.judge.limits import Counted
+from penstock.judge.opinions import with_opinions
 from penstock.judge.pools import LEVELS, PLACE_KEEP_S, Live, Place, Route
 from penstock.judge.reputation import CAMPAIGN_KEEP_S, KEEP_S, SOURCE_KEEP_S, Assessment
 from penstock.judge.rows import account_row, decision_row, held_row, limit_notices, moved_notices, moved_rows
 from penstock.judge.rules import Rules
 from penstock.model import (
-    AccountRow,
     Action,
     Admission,
     Audit,
@@ -32,16 +32,17 @@ from penstock.model import (
     Kind,
     Mode,
     Opening,
+    Opinion,
     OutboxItem,
     SendingIp,
     Standing,
     Submission,
 )
+from penstock.steering import LIMITS_KEEP_S, Steering
 from penstock.store.ports import HeldMessage, Records, Store, Turn, Write
 
 _LARGE_BYTES = 256 * 1024
 """Messages beyond are read in a thread, so that none of the others waits."""
-_LIMITS_KEEP_S = 400 * 86400.0
 _TENANT_KEEP_S = 2 * 86400.0
 
 
@@ -70,6 +71,13 @@ class Watcher(Protocol):
 
     def failed(self, where: str, trouble: BaseException) -> None:
         """Penstock could not do its work; `on_failure` decided."""
+
+
+class Asker(Protocol):
+    """Who asks other scanners."""
+
+    async def ask(self, submission: Submission) -> Sequence[Opinion]:
+        """All their opinions, within a deadline of its own. Never raises."""
 
 
 class Lessons(Protocol):
@@ -107,7 +115,7 @@ class _Outcome(Struct):
     decision: Decision | None = None
 
 
-class Pipeline:
+class Pipeline(Steering):
     """Three entries for mail and what comes back, and three for the operator."""
 
     def __init__(
@@ -118,6 +126,7 @@ class Pipeline:
         watcher: Watcher,
         *,
         clock: Callable[[], float],
+        asker: Asker | None = None,
         lessons: Lessons | None = None,
     ) -> None:
         """`clock` measures how long judging takes; times of the mail itself come with it."""
@@ -126,6 +135,7 @@ class Pipeline:
         self._rules = rules
         self._watcher = watcher
         self._clock = clock
+        self._asker = asker
         self._lessons = lessons
         self.live = Live()
         """IPs that are taken out, and pins; whoever reads them from the store puts them here."""
@@ -171,7 +181,7 @@ class Pipeline:
         heard: Heard | None = None
         try:
             async with asyncio.timeout(self._rules.patience_s):
-                heard = await self._hear(submission)
+                heard = await self._ask(await self._hear(submission))
                 decision = await self._judge(heard)
         except Exception as trouble:
             self._watcher.failed("judge", trouble)
@@ -183,6 +193,12 @@ class Pipeline:
         if len(submission.raw) > _LARGE_BYTES:
             return await asyncio.to_thread(hear, submission, self._content, self._rules)
         return hear(submission, self._content, self._rules)
+
+    async def _ask(self, heard: Heard) -> Heard:
+        if self._asker is None:
+            return heard
+        opinions = await self._asker.ask(heard.submission)
+        return heard.with_verdict(with_opinions(heard.verdict, opinions, self._rules.scales))
 
     async def _judge(self, heard: Heard) -> Decision:
         """One atomic read-judge-write: campaigns, tenant, account, then the decision and its rows."""
@@ -299,7 +315,7 @@ class Pipeline:
             if is_asked and (account_limits or state[limit]):
                 amounts = _amounts(heard, found.new_recipients)
                 outcome.counted = limits.count(state[limit], account_limits, amounts, message.now)
-                written[limit] = Write(outcome.counted.state, _LIMITS_KEEP_S)
+                written[limit] = Write(outcome.counted.state, LIMITS_KEEP_S)
             if is_placed:
                 level = pools.level_of(found.standing, found.score, rules.policy.throttle)
                 outcome.place, moved = pools.settle(state[place], level, message.now, rules.pools.move_after_s)
@@ -449,52 +465,6 @@ class Pipeline:
     async def _account_of(self, decision_id: str) -> str:
         row = await self._store.decision(decision_id) if decision_id else None
         return str(row.decision.account) if row is not None else ""
-
-    # People.
-
-    async def steer(
-        self, name: str, standing: Standing | None, *, who: str, reason: str, now: float, forget: bool = False
-    ) -> Standing:
-        """A person sets a standing, or (None) lets the evidence decide again. Raises StoreUnavailable."""
-        account = f"a:{name}"
-        after: list[bytes] = []
-
-        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-            after[:] = [reputation.steer(state[account], standing, now, reason, forget=forget)]
-            return {account: Write(after[0], KEEP_S)}
-
-        row = await self._store.account(name)
-
-        def records() -> Records:
-            seen = reputation.summary(after[0], now)
-            what = f"set-standing-{standing}" if standing else "release-account"
-            audit = Audit(now, who, what, name, reason, "evidence forgotten" if forget else "")
-            tenant = row.tenant if row is not None else ""
-            mine = AccountRow(
-                name, tenant, seen.standing, seen.score, seen.seen_at or now, seen.messages, seen.recipients,
-                row.pool if row is not None else "", seen.since, seen.reason,
-            )  # fmt: skip
-            return Records(accounts=(mine,), audit=(audit,))
-
-        await self._store.update((Turn(account, (account,), step),), records)
-        return reputation.summary(after[0], now).standing
-
-    async def set_limit(self, name: str, override: Override, *, who: str, reason: str, now: float) -> None:
-        """A person gives one account another limit; a limit below zero takes it back. Raises StoreUnavailable."""
-        key = f"l:{name}"
-
-        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-            counts = limits.decode(state[key])
-            same = (override.unit, override.window)
-            counts.overrides = [one for one in counts.overrides if (one.unit, one.window) != same]
-            if override.most >= 0:
-                counts.overrides.append(override)
-            return {key: Write(limits.encode(counts), _LIMITS_KEEP_S)}
-
-        until = f" until {override.until:.0f}" if override.until else ""
-        detail = f"{override.most} {override.unit} per {override.window}{until}"
-        audit = Audit(now, who, "set-limit", name, reason, detail)
-        await self._store.update((Turn(f"a:{name}", (key,), step),), lambda: Records(audit=(audit,)))
 
 
 def _amounts(heard: Heard, new_recipients: int) -> dict[str, int]:

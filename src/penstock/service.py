@@ -21,11 +21,13 @@ import structlog
 from penstock.clients.login import DovecotLogin, Login, PasswordFile
 from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
+from penstock.clients.scanners.asker import asker_of
 from penstock.config import LimitsSection, Settings
 from penstock.judge.content import ContentModel
 from penstock.judge.identity import Extractor, Identity, Network, Tenancy, read_tenancy
 from penstock.judge.learnt import Bounds, Taught
 from penstock.judge.limits import Limit
+from penstock.judge.opinions import Scale
 from penstock.judge.policy import Policy
 from penstock.judge.pools import Live, Pool, Pools
 from penstock.judge.reference import account_tag, make_token
@@ -35,7 +37,7 @@ from penstock.learning import CatchUp, Lessons
 from penstock.listeners.http import HttpListener, HttpSettings
 from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener, SmtpSettings
-from penstock.model import DecisionRow, Held, SendingIp, make_id, transport_name
+from penstock.model import Action, DecisionRow, Held, SendingIp, make_id, transport_name
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
 from penstock.protocols.receivers import Replies
@@ -119,6 +121,7 @@ class Service:
             self.rules,
             self.watcher,
             clock=time.perf_counter,
+            asker=asker_of(settings, clock=time.monotonic, count=watch.count),
             lessons=self.lessons if settings.learning.from_complaints else None,
         )
         self._next_hops: dict[str, NextHop] = {}
@@ -441,6 +444,11 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
         strip_headers=tuple(one.lower() for one in settings.identity.strip_headers),
         own_addresses=frozenset(one.lower() for one in settings.own_addresses),
         reply_link=judge.reply_link,
+        scales={
+            "rspamd": Scale.of(settings.scanners.rspamd.weight, settings.scanners.rspamd.points),
+            "spamassassin": Scale.of(settings.scanners.spamassassin.weight, settings.scanners.spamassassin.points),
+        },
+        on_virus=Action(settings.scanners.clamav.on_virus),
     )
 
 

@@ -13,7 +13,9 @@ from msgspec import Struct
 
 from penstock.cli.output import out, show_json
 from penstock.cli.session import Config, Json, opened, run, settings_of
+from penstock.clients.scanners.asker import asker_of
 from penstock.config import Settings
+from penstock.model import Connection, Envelope, Submission
 from penstock.service import Service
 from penstock.store.ports import DecisionSearch, StoreUnavailable
 
@@ -53,6 +55,7 @@ async def _all(settings: Settings) -> list[Check]:
         async with opened(settings) as service:
             checks.append(await store(service))
             checks.append(await next_hop(service))
+            checks += await scanners(settings)
             checks.append(await identity(service, time.time()))
     except StoreUnavailable as trouble:
         checks.append(Check("store", "bad", str(trouble), "Mail is handled as judge.on_failure says until it is back."))
@@ -116,6 +119,25 @@ async def _connect(address: str) -> None:
             _, writer = await asyncio.open_connection(host, int(port))
         writer.close()
         await writer.wait_closed()
+
+
+async def scanners(settings: Settings) -> list[Check]:
+    """Does each configured scanner answer about a small message?"""
+    asker = asker_of(settings, clock=time.monotonic, count=lambda name: None)
+    if asker is None:
+        return []
+    connection = Connection(client_ip="127.0.0.1", helo="localhost", listener="doctor")
+    envelope = Envelope("doctor@localhost", ("doctor@localhost",))
+    raw = b"From: doctor@localhost\r\nTo: doctor@localhost\r\nSubject: are you there\r\n\r\nPenstock asks.\r\n"
+    checks = []
+    for one in await asker.ask(Submission("doctor", time.time(), connection, envelope, raw)):
+        if one.trouble:
+            advice = "Mail is judged without it until it answers."
+            checks.append(Check(f"scanner {one.scanner}", "warning", one.trouble, advice))
+        else:
+            seen = "answers" if one.score is None else f"answers, {one.score:.1f} of {one.required:.1f}"
+            checks.append(Check(f"scanner {one.scanner}", "good", seen))
+    return checks
 
 
 async def store(service: Service) -> Check:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from penstock.judge.hearing import Heard
 from penstock.judge.limits import Hit
+from penstock.judge.opinions import for_virus
 from penstock.judge.reference import account_tag, make_token
 from penstock.judge.replies import UNJUDGED, reply_for, reply_for_limit
 from penstock.judge.reputation import Assessment
@@ -39,13 +40,14 @@ def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None, 
     if wanted is Action.ACCEPT and hit is not None:
         wanted, reason = (Action.THROTTLE if hit.opens_at else Action.REJECT), "PS-LIMIT"
         reply = reply_for_limit(hit, submission.id, _clock)
+    wanted, reason = for_virus(wanted, reason, heard.verdict, rules.on_virus)
     retry_after_s = assessment.retry_after_s
     if wanted is Action.HOLD and not can_hold(submission):
         wanted, retry_after_s = Action.THROTTLE, _RETRY_S
     action = wanted if rules.mode is Mode.ENFORCE else Action.ACCEPT
     if action in (Action.ACCEPT, Action.HOLD):
         reply = None
-    elif reply is None:
+    elif reply is None or reason != "PS-LIMIT":
         reply = reply_for(reason, action, submission.id, retry_after_s, rules.reply_link)
     return _complete(
         rules,

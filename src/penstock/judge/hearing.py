@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from penstock.judge.evidence import Message
@@ -33,6 +34,10 @@ class Heard(Struct, frozen=True):
     attribution: Attribution
     verdict: Verdict
     message: Message
+
+    def with_verdict(self, verdict: Verdict) -> Heard:
+        """The same submission with another verdict."""
+        return replace(self, verdict=verdict, message=replace(self.message, verdict=verdict))
 
     @property
     def account(self) -> str:

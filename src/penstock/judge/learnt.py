@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from penstock.examples import Lesson, Remembered
 from penstock.judge.hearing import Content, Heard
 from penstock.judge.linear import probability
+from penstock.judge.opinions import PREFIX
 from penstock.judge.parsed import Parsed
 from penstock.judge.traits import BITS, FEWEST, FORMAT, Slots, Traits, traits
 from penstock.model import Action, Decision, Envelope, Evidence, Verdict
@@ -143,8 +144,8 @@ def _strength(term: Evidence) -> float:
 
 
 def untaught(verdict: Verdict) -> float:
-    """The log-odds without what examples added."""
-    return verdict.log_odds - sum(term.nats for term in verdict.evidence if term.name == TERM)
+    """The log-odds without what examples and other scanners added."""
+    return verdict.log_odds - sum(t.nats for t in verdict.evidence if t.name == TERM or t.name.startswith(PREFIX))
 
 
 def remembered(heard: Heard, decision: Decision) -> tuple[Remembered, ...]:

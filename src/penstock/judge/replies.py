@@ -10,6 +10,7 @@ from penstock.model import Action, Reply
 UNJUDGED = "PS-FAILURE"
 _TEXTS = {
     "PS-CONTENT": "This message looks like spam or fraud",
+    "PS-VIRUS": "This message holds malicious software",
     "PS-CAMPAIGN": "This message belongs to a run of unwanted mail from several accounts",
     "PS-ACCOUNT": "This account sends unlike its owner; it may have been taken over",
     "PS-PROBATION": "This new account has sent to as many new recipients as it may for now",

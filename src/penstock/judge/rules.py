@@ -8,9 +8,10 @@ from msgspec import Struct
 
 from penstock.judge.identity import Identity
 from penstock.judge.limits import Limit
+from penstock.judge.opinions import Scale
 from penstock.judge.policy import Policy
 from penstock.judge.pools import Pools
-from penstock.model import Kind, Mode
+from penstock.model import Action, Kind, Mode
 
 
 class Plan(Struct, frozen=True):
@@ -41,6 +42,9 @@ class Rules(Struct, frozen=True):
     """Lower case."""
     own_addresses: frozenset[str] = frozenset()
     reply_link: str = ""
+    scales: Mapping[str, Scale] = {}
+    """How other scanners' scores are read, by their name."""
+    on_virus: Action = Action.REJECT
     feedback_sender: str = "penstock"
     """Last field of Feedback-ID, by which a receiver adds up complaints of this provider."""
     patience_s: float = 20.0
