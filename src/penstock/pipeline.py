@@ -133,6 +133,7 @@ class Pipeline(Steering):
         self._store = store
         self._content = content
         self._rules = rules
+        self.may_refuse = rules.mode is Mode.ENFORCE
         self._watcher = watcher
         self._clock = clock
         self._asker = asker
@@ -141,11 +142,6 @@ class Pipeline(Steering):
         """IPs that are taken out, and pins; whoever reads them from the store puts them here."""
 
     # Mail.
-
-    @property
-    def may_refuse(self) -> bool:
-        """Whether somebody may be refused at MAIL, or a pool be named."""
-        return self._rules.mode is Mode.ENFORCE
 
     async def admit(self, opening: Opening) -> Admission:
         """Answer at MAIL or RCPT. Never raises."""
