@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run demo test check bench eval reference lock neighbours
+.PHONY: run demo test check bench eval reference lock neighbours kill-drill
 
 # What `python -m venv` needs on a bare Debian; a machine that already has it installs nothing.
 $(VENV)/bin/python:
@@ -40,6 +40,10 @@ check: $(VENV)/.dev
 
 reference: $(VENV)/.dev
 	$(BIN)/python -m penstock.cli.reference docs/reference
+
+# Fifty times `kill -9` on a reader of a growing, rotated log; the test does so four times.
+kill-drill: $(VENV)/.dev
+	PENSTOCK_KILLS=50 $(BIN)/pytest -n 0 --timeout 1800 tests/workers/test_feedback.py -k killed
 
 bench: $(VENV)/.dev neighbours
 	$(BIN)/python -m bench.main --out docs/bench.md

@@ -21,7 +21,8 @@ from penstock.judge.rules import Rules
 from penstock.model import Connection, Envelope, Mode, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.smtp_client import stuffed
-from penstock.service import load_model, load_replies, make_identity
+from penstock.service import make_identity
+from penstock.shipped import load_model, load_replies
 from penstock.store.memory import MemoryStore
 
 _OFF = (

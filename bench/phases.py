@@ -19,7 +19,8 @@ from penstock.judge.hearing import Content, hear
 from penstock.judge.rules import Rules
 from penstock.model import Connection, DecisionRow, Delivered, Envelope, Opening, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
-from penstock.service import LoggingWatcher, load_model, make_rules
+from penstock.service import LoggingWatcher, make_rules
+from penstock.shipped import load_model
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import Store
 from penstock.store.sqlite import SqliteStore

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from penstock.model import Mode
 from penstock.sections.blocklists import BlocklistsSection
+from penstock.sections.feedback import FeedbackSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
 from penstock.sections.learning import LearningSection
 from penstock.sections.pools import PoolsSection
@@ -284,6 +285,7 @@ class Settings(Section):
     pools: PoolsSection = PoolsSection()
     blocklists: BlocklistsSection = BlocklistsSection()
     identity: IdentitySection = IdentitySection()
+    feedback: FeedbackSection = FeedbackSection()
     judge: JudgeSection = JudgeSection()
     plans: dict[str, PlanSection] = {}
     """Limits by plan; "default" is for everybody without one."""

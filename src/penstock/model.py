@@ -272,6 +272,13 @@ class Event(Struct, frozen=True):
     """For `listing`: the account's share of the blame, 0 to 1."""
     reason: str = ""
     """For bounces: why, by the names of `protocols.receivers.Reason`; empty where nobody has read the reply yet."""
+    key: str = ""
+    """Where it is set, an account takes in the same key once, however often and from wherever it is told."""
+
+
+def bounce_key(decision_id: str, recipient: str) -> str:
+    """The key of a bounce: the relay, a log and a report may all tell of the same one."""
+    return f"bounced/{decision_id}/{recipient.lower()}"
 
 
 class SendingIp(Struct, frozen=True):

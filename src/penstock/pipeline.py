@@ -37,12 +37,15 @@ from penstock.model import (
     SendingIp,
     Standing,
     Submission,
+    bounce_key,
 )
 from penstock.steering import LIMITS_KEEP_S, Steering
 from penstock.store.ports import HeldMessage, Records, Store, Turn, Write
 
 _LARGE_BYTES = 256 * 1024
 """Messages beyond are read in a thread, so that none of the others waits."""
+_EVENT_KEEP_S = 14 * 86400.0
+"""How long it is remembered that an event was taken in: longer than mail servers try, and logs lie about."""
 _TENANT_KEEP_S = 2 * 86400.0
 
 
@@ -216,6 +219,10 @@ class Pipeline(Steering):
 
         await self._store.update(turns, records)
         assert outcome.decision is not None
+        for trap in rules.trapped(heard.submission.envelope.rcpt_to):
+            # A trap that is tried again the same day has not been bought again.
+            now, key = heard.message.now, f"spamtrap/{trap}/{heard.message.now // 86400:.0f}"
+            await self.absorb(Event(now, "spamtrap", heard.account, outcome.decision.id, trap, detail=trap, key=key))
         return outcome.decision
 
     async def _pass_own(self, heard: Heard) -> Decision:
@@ -414,14 +421,16 @@ class Pipeline(Steering):
             for recipient, code, text in delivered.replies:
                 if code >= 500:
                     who = (delivered.account, delivered.decision_id, recipient)
-                    await self.absorb(Event(delivered.at, "bounced", *who, detail=f"{code} {text}"))
+                    key = bounce_key(delivered.decision_id, recipient)
+                    await self.absorb(Event(delivered.at, "bounced", *who, detail=f"{code} {text}", key=key))
         except Exception as trouble:
             self._watcher.failed("delivered", trouble)
 
     # What comes back.
 
     async def absorb(self, event: Event) -> Standing | None:
-        """Take in a bounce, complaint, login …; the account's standing after it, or None where nobody is meant.
+        """Take in a bounce, complaint, login …; the account's standing after it, or None where nobody is meant, or an
+        event of this key was taken in before.
 
         Raises StoreUnavailable: whoever brings events keeps them until they are taken.
         """
@@ -430,20 +439,27 @@ class Pipeline(Steering):
         name = event.account or await self._account_of(event.decision_id)
         if not name:
             return None
-        account, source = f"a:{name}", f"s:{name}|{event.source}"
+        account, source, taken = f"a:{name}", f"s:{name}|{event.source}", f"e:{name}|{event.key}"
         found: list[Assessment] = []
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            found.clear()
+            if event.key and state[taken]:
+                return {}
             one = reputation.observe_event(state[account], state[source], event, self._rules.policy)
             found[:] = [one]
             written = {account: Write(one.account, KEEP_S)}
             if event.source:
                 written[source] = Write(one.source, SOURCE_KEEP_S)
+            if event.key:
+                written[taken] = Write(b"1", _EVENT_KEEP_S)
             return written
 
         row = await self._store.account(name)
 
         def records() -> Records:
+            if not found:
+                return Records(must_be_durable=False)
             (one,) = found
             if one.standing is one.previous:
                 return Records(accounts=moved_rows(row, one), must_be_durable=False)
@@ -453,10 +469,10 @@ class Pipeline(Steering):
             item = OutboxItem(f"standing/{name}/{event.at:.3f}", event.at, "notice", name, payload)
             return Records(accounts=moved_rows(row, one), audit=(audit,), outbox=(item,))
 
-        await self._store.update((Turn(account, (account, source), step),), records)
-        if event.what == "complaint" and self._lessons is not None:
+        await self._store.update((Turn(account, (account, source, taken), step),), records)
+        if found and event.what == "complaint" and self._lessons is not None:
             await self._lessons.complaint(event)
-        return found[0].standing
+        return found[0].standing if found else None
 
     async def _account_of(self, decision_id: str) -> str:
         row = await self._store.decision(decision_id) if decision_id else None

@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
@@ -23,14 +22,13 @@ from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
 from penstock.clients.scanners.asker import asker_of
 from penstock.config import LimitsSection, Settings
-from penstock.judge.content import ContentModel
 from penstock.judge.identity import Extractor, Identity, Network, Tenancy, read_tenancy
 from penstock.judge.learnt import Bounds, Taught
 from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
 from penstock.judge.policy import Policy
 from penstock.judge.pools import Live, Pool, Pools
-from penstock.judge.reference import account_tag, make_token
+from penstock.judge.reference import account_tag, make_token, read_token
 from penstock.judge.rules import Plan, Rules
 from penstock.judge.warmup import WarmUp
 from penstock.learning import CatchUp, Lessons
@@ -40,12 +38,14 @@ from penstock.listeners.smtp import SmtpListener, SmtpSettings
 from penstock.model import Action, DecisionRow, Held, SendingIp, make_id, transport_name
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
-from penstock.protocols.receivers import Replies
 from penstock.sections.pools import PoolsSection, SendingIpSection
+from penstock.shipped import load_model, load_replies
 from penstock.store.ports import Store, StoreUnavailable
 from penstock.store.sqlite import SqliteStore
 from penstock.watch import Watch, decision_line
+from penstock.workers.feedback import Feedback
 from penstock.workers.held import Release
+from penstock.workers.intake import Intake
 from penstock.workers.monitoring import Monitoring
 from penstock.workers.notices import Notices, NoticeSettings
 from penstock.workers.pools import PoolKeeper, PoolSettings
@@ -150,6 +150,8 @@ class Service:
         self._tasks.append(asyncio.create_task(catch_up.run()))
         if self._does_upkeep:
             self._tasks.append(asyncio.create_task(self.upkeep(self._monitoring).run()))
+            intake = Intake(self.settings, self.feedback(), self.watcher.failed)
+            self._tasks.append(asyncio.create_task(intake.run()))
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Drain and stop: listeners first, the store last."""
@@ -184,6 +186,18 @@ class Service:
         tag = account_tag(held.account, self._key)
         add = [("X-Penstock-Ref", token), ("Feedback-ID", f"{tag}:released:{self.rules.feedback_sender}")]
         return rewrite(raw, add, (*self.rules.strip_headers, "x-penstock-ref", "feedback-id"))
+
+    def feedback(self) -> Feedback:
+        """What takes in bounces, complaints and delivery logs."""
+        return Feedback(
+            self.store,
+            self.pipeline,
+            load_replies(),
+            read_token=lambda text: read_token(text, self._key),
+            tag_of=lambda account: account_tag(account, self._key),
+            count=self._watch.count,
+            now=self.now,
+        )
 
     def monitoring(self) -> Monitoring:
         """What watches the blocklists. Raises OSError and ValueError for lists and targets that cannot be read."""
@@ -347,18 +361,6 @@ def make_store(settings: Settings, now: Callable[[], float]) -> Store:
     return SqliteStore(section.path, now=now)
 
 
-def load_model(settings: Settings) -> ContentModel:
-    """The content model: the configured weights, or those that come with Penstock. Raises OSError, ValueError."""
-    if settings.judge.model is not None:
-        return ContentModel.from_bytes(settings.judge.model.read_bytes())
-    return ContentModel.from_bytes((resources.files("penstock") / "weights" / "content.bin").read_bytes())
-
-
-def load_replies() -> Replies:
-    """The rules for what receivers' replies mean, as they come with Penstock."""
-    return Replies((resources.files("penstock.protocols") / "replies.toml").read_text("utf-8"))
-
-
 def reference_key(settings: Settings) -> bytes:
     """The secret of the reference tokens, made at first use beside the database, readable by its owner alone."""
     path = settings.reference_key_file or settings.store.path.with_name("reference.key")
@@ -443,6 +445,7 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
         pool_header=settings.pools.header,
         strip_headers=tuple(one.lower() for one in settings.identity.strip_headers),
         own_addresses=frozenset(one.lower() for one in settings.own_addresses),
+        spamtraps=frozenset(settings.feedback.spamtraps),
         reply_link=judge.reply_link,
         scales={
             "rspamd": Scale.of(settings.scanners.rspamd.weight, settings.scanners.rspamd.points),

@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     },
     "evaluation": {"model", "judge", "pipeline", "store", "protocols", "config"},
     "watch": {"model"},
+    "shipped": {"judge", "protocols", "config"},
     "service": None,
     "supervisor": set(),
     "cli": None,

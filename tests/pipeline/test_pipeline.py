@@ -244,6 +244,35 @@ async def test_a_bounce_that_says_nothing_about_the_recipient_is_no_evidence(sto
     assert (await store.account("sasl:joe@example.com")).evidence <= before
 
 
+async def test_mail_to_a_spamtrap_speaks_against_its_sender_once_a_day(store):
+    """An address that nobody ever used, or any at a domain that is nothing but a trap."""
+    gate, _ = pipeline(store, spamtraps=frozenset({"old@example.net", "@trap.example"}))
+    to = ("Old@example.net", "ann@example.org")
+
+    await gate.judge(submission(to=to))
+    first = (await store.account("sasl:joe@example.com")).evidence
+    await gate.judge(submission(to=to))
+    again = (await store.account("sasl:joe@example.com")).evidence
+    await gate.judge(submission(to=("x@trap.example",)))
+
+    assert first > 2.0
+    assert again < first + 1.0
+    assert (await store.account("sasl:joe@example.com")).evidence > again + 2.0
+
+
+async def test_an_event_with_a_key_counts_once(store):
+    """However often it is told."""
+    gate, _ = pipeline(store)
+    decision = await gate.judge(submission())
+    event = Event(NOW + 5, "bounced", decision_id=decision.id, detail="550 unknown", key="k")
+
+    assert await gate.absorb(event) is not None
+    evidence = (await store.account("sasl:joe@example.com")).evidence
+    assert await gate.absorb(event) is None
+
+    assert (await store.account("sasl:joe@example.com")).evidence == evidence
+
+
 async def test_a_persons_word_counts_and_is_on_record(store):
     """Suspend, release, trust: standing and audit."""
     gate, _ = pipeline(store)

@@ -22,7 +22,7 @@ from penstock.evaluation.trial import Trial
 from penstock.judge.content import ContentModel
 from penstock.judge.message import parse
 from penstock.model import Envelope, Submission
-from penstock.service import load_model, load_replies
+from penstock.shipped import load_model, load_replies
 
 app = typer.Typer(no_args_is_help=True, help="Measure the judging.")
 Folder = Annotated[Path, typer.Argument(metavar="TRACE", help="Folder with events.jsonl and the messages it names.")]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import penstock
-from penstock.cli import accounts, cases, config, decisions, evaluate, held, learn, lists, pools
+from penstock.cli import accounts, cases, config, decisions, evaluate, feedback, held, learn, lists, pools
 from penstock.cli.check import check
 from penstock.cli.demo import demo
 from penstock.cli.doctor import doctor
@@ -57,6 +57,8 @@ app.add_typer(learn.app, name="learn")
 app.command()(decisions.decisions)
 app.command()(decisions.explain)
 app.command()(decisions.trace)
+app.add_typer(feedback.app, name="feedback")
+app.command()(feedback.report)
 app.command()(replay)
 app.command()(password)
 app.command()(train)

@@ -24,7 +24,8 @@ from penstock.judge.message import parse
 from penstock.model import Action, Connection, Decision, Envelope, Event, Mode, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.maillog import Assembler, Transaction, read_line
-from penstock.service import load_model, make_rules
+from penstock.service import make_rules
+from penstock.shipped import load_model
 from penstock.store.memory import MemoryStore
 
 _ADDRESS = re.compile(r"^[^@\s<>]+@[^@\s<>]+$")

@@ -26,7 +26,7 @@ from penstock.evaluation.trial import Trial
 from penstock.judge.content import ContentModel
 from penstock.judge.message import parse
 from penstock.model import Submission
-from penstock.service import load_replies
+from penstock.shipped import load_replies
 
 WANTED = Wanted(accounts=300, days=60, campaigns=6, snowshoe_accounts=40, hard_negatives=4, seed=1)
 BURN_IN_DAYS = 14.0

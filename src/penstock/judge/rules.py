@@ -41,6 +41,8 @@ class Rules(Struct, frozen=True):
     strip_headers: tuple[str, ...] = ()
     """Lower case."""
     own_addresses: frozenset[str] = frozenset()
+    spamtraps: frozenset[str] = frozenset()
+    """Addresses, and domains with an `@` in front, that nobody ever used. Lower case."""
     reply_link: str = ""
     scales: Mapping[str, Scale] = {}
     """How other scanners' scores are read, by their name."""
@@ -60,6 +62,13 @@ class Rules(Struct, frozen=True):
         if kind in (Kind.AUTOMATIC, Kind.FORWARDED):
             return found.automatic, ()
         return found.account, found.tenant
+
+    def trapped(self, recipients: tuple[str, ...]) -> list[str]:
+        """The spamtraps among recipients, lower case, each once."""
+        if not self.spamtraps:
+            return []
+        lowered = dict.fromkeys(one.lower() for one in recipients)
+        return [one for one in lowered if one in self.spamtraps or f"@{one.rpartition('@')[2]}" in self.spamtraps]
 
     def is_own(self, recipient: str) -> bool:
         """Whether an address is the provider's own."""

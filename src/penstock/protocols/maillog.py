@@ -94,7 +94,7 @@ def read_line(line: str, *, year: int, zone: tzinfo = UTC) -> LogLine | None:
     match = _LINE.match(line[:_LONGEST_LINE].rstrip("\r\n"))
     if match is None:
         return None
-    at = _time(match["time"], year, zone)
+    at = read_time(match["time"], year, zone)
     if at is None:
         return None
     rest = match["rest"]
@@ -148,7 +148,7 @@ def _learn(found: Transaction, line: LogLine) -> None:
         found.recipients[address] = Recipient(address, line.at, fields["status"], fields.get("dsn", ""), line.reply)
 
 
-def _time(text: str, year: int, zone: tzinfo) -> float | None:
+def read_time(text: str, year: int, zone: tzinfo) -> float | None:
     try:
         if text[0].isdigit():
             at = datetime.fromisoformat(text)
