@@ -9,9 +9,9 @@ import time
 from collections.abc import AsyncIterator
 
 import typer
-from msgspec import Struct
 
-from penstock.cli.output import out, show_json
+from penstock.cli.doctor_ips import sending_ips
+from penstock.cli.output import Check, out, show_json
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.clients.scanners.asker import asker_of
 from penstock.config import Settings
@@ -23,18 +23,8 @@ _EARLIEST = 1_764_547_200.0  # this version is not older than December 2025
 _SMALLEST_DISK = 500 * 1024 * 1024
 
 
-class Check(Struct, frozen=True):
-    """One thing looked at."""
-
-    name: str
-    state: str
-    """`good`, `warning`, `bad` or `unknown`."""
-    seen: str
-    advice: str = ""
-
-
 def doctor(json: Json = False, config: Config = None) -> None:
-    """Look at listeners, next hop, store, clock, identity and relaying; exit status 1 where something is bad."""
+    """Look at listeners, next hop, store, clock, identity, relaying and sending IPs; status 1 where one is bad."""
     checks = run(_all(settings_of(config)))
     if json:
         show_json(checks)
@@ -57,6 +47,7 @@ async def _all(settings: Settings) -> list[Check]:
             checks.append(await next_hop(service))
             checks += await scanners(settings)
             checks.append(await identity(service, time.time()))
+            checks += await sending_ips(service)
     except StoreUnavailable as trouble:
         checks.append(Check("store", "bad", str(trouble), "Mail is handled as judge.on_failure says until it is back."))
     checks.append(mode(settings))

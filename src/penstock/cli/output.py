@@ -9,11 +9,22 @@ from typing import Any, NoReturn
 
 import msgspec
 import typer
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
 out = Console(soft_wrap=False)
 err = Console(stderr=True)
+
+
+class Check(Struct, frozen=True):
+    """One thing looked at."""
+
+    name: str
+    state: str
+    """`good`, `warning`, `bad` or `unknown`."""
+    seen: str
+    advice: str = ""
 
 
 def show_json(value: Any) -> None:

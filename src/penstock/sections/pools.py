@@ -133,6 +133,8 @@ class PoolsSection(Section):
     """Seconds between two looks at what has changed on lists; IPs leave and return at these."""
     case_hours: float = Field(24, gt=0)
     """How far back a case looks for the accounts that used the IP."""
+    spf_domains: list[str] = []
+    """Domains whose SPF records must include every sending IP; `penstock doctor` looks. Empty means its `helo`."""
     warm_up: WarmUpSection = WarmUpSection()
 
     @model_validator(mode="after")
