@@ -10,6 +10,7 @@ import typer
 import penstock
 from penstock.cli import accounts, cases, config, decisions, evaluate, feedback, held, learn, lists, pools
 from penstock.cli.check import check
+from penstock.cli.delist import delist
 from penstock.cli.demo import demo
 from penstock.cli.doctor import doctor
 from penstock.cli.monitor import monitor
@@ -47,6 +48,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(check)
 app.command()(monitor)
+app.command()(delist)
 app.add_typer(lists.app, name="lists")
 app.add_typer(config.app, name="config")
 app.add_typer(accounts.app, name="accounts")
