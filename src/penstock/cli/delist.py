@@ -211,7 +211,7 @@ def _show(dossier: Dossier) -> None:
     ]
     show_table(("account", "messages", "recipients", "refused", "standing", "blame"), used)
     for used_by in dossier.accounts:
-        out.print(f"  {used_by.account}: {_dused_by(used_by)}", highlight=False, markup=False)
+        out.print(f"  {used_by.account}: {_done(used_by)}", highlight=False, markup=False)
     out.print("\nWhat to say (check it first):\n", highlight=False)
     out.print(dossier.draft, highlight=False, markup=False)
 

@@ -99,7 +99,10 @@ class Resolver:
 
     async def ask(self, name: str, kind: Kind = Kind.A) -> Reply:
         """The answer to one question; TIMEOUT where none came. Raises ValueError for a name that DNS cannot carry."""
-        asked = dns_wire.question(name, kind)
+        return await self.ask_wire(dns_wire.question(name, kind))
+
+    async def ask_wire(self, asked: bytes) -> Reply:
+        """The answer to a question section."""
         loop = asyncio.get_running_loop()
         kept = self._cache.get(asked)
         if kept is not None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
 from penstock.clients.dns import Resolver
 from penstock.lists.catalogue import BlockList, Sort
 from penstock.model import Severity
-from penstock.protocols.dns_wire import Kind
+from penstock.protocols.dns_wire import Kind, ending, labels
 from penstock.protocols.dnsbl import (
     Address,
     Answer,
@@ -30,6 +31,8 @@ from penstock.protocols.dnsbl import (
     name_of_address,
     name_of_domain,
     read,
+    reversed_address,
+    to_ascii,
 )
 
 _MOST_AT_ONCE = 600
@@ -102,13 +105,9 @@ class Lists:
 
     async def look(self, one: BlockList, target: Target) -> Answer:
         """What a list says of a target, in the light of its health."""
-        sound = await self.sound(one, sort_of(target))
-        if sound.health not in (Health.GOOD, Health.UNTESTED):
-            return believed(Clear(), sound.health, sound.why)
-        return await self._ask(one, target)
-
-    async def _ask(self, one: BlockList, target: Target) -> Answer:
-        return read(await self.resolver.ask(name_at(one, target)), one.dialect())
+        found: list[Answer] = []
+        await _Lane(one, (target,), self, lambda _, __, answer: found.append(answer)).work()
+        return found[0] if found else Unknown(Trouble.SILENT, f"{one.name} cannot be asked for {target}")
 
     async def found(self, one: BlockList, target: Target, answer: Answer) -> Found:
         """An answer with its meaning; only of a listing the list is asked for its text."""
@@ -132,7 +131,7 @@ class Lists:
 
 
 class _Lane:
-    """One list's part of a scan."""
+    """One list's part of a scan. Its zone is put into wire form once, and its health asked once."""
 
     def __init__(self, one: BlockList, targets: Iterable[Target], lists: Lists, seen: Seen) -> None:
         self._list = one
@@ -142,20 +141,26 @@ class _Lane:
         self._next_at = 0.0
         self._silences = 0
         self._stopped: Unknown | None = None
+        self._dialect = one.dialect()
+        self._ending = labels(one.asked) + ending(Kind.A)
+        self._sound: dict[Sort, Unknown | None] = {}
+        """What every answer of a kind is where the list is not sound; None where it is."""
 
     async def work(self) -> None:
         """One of the lane's hands."""
-        one, per_second = self._list, self._list.per_second
+        one, per_second, ask, dialect = self._list, self._list.per_second, self._lists.resolver.ask_wire, self._dialect
         for target in self._targets:
-            if not one.takes(sort_of(target)):
+            sort = sort_of(target)
+            if not one.takes(sort):
                 continue
-            if self._stopped is not None:
-                self._seen(one, target, self._stopped)
-                continue
-            if per_second:
-                await self._turn(1.0 / per_second)
-            answer = await self._lists.look(one, target)
-            self._mind(answer)
+            if sort not in self._sound:
+                self._sound[sort] = _unsound(await self._lists.sound(one, sort))
+            answer: Answer | None = self._stopped or self._sound[sort]
+            if answer is None:
+                if per_second:
+                    await self._turn(1.0 / per_second)
+                answer = read(await ask(_in_front(target) + self._ending), dialect)
+                self._mind(answer)
             self._seen(one, target, answer)
 
     async def _turn(self, pause_s: float) -> None:
@@ -175,6 +180,17 @@ class _Lane:
             self._silences += 1
             if self._silences >= _MOST_SILENCES:
                 self._stopped = Unknown(answer.trouble, f"{answer.why}; given up after {self._silences} in a row")
+
+
+@lru_cache(8192)
+def _in_front(target: Target) -> bytes:
+    """A target as labels. Every list asks for the same ones at about the same time. Raises ValueError."""
+    return labels(to_ascii(target) if isinstance(target, str) else reversed_address(target))
+
+
+def _unsound(sound: Sound) -> Unknown | None:
+    answer = believed(Clear(), sound.health, sound.why)
+    return answer if isinstance(answer, Unknown) else None
 
 
 def name_at(one: BlockList, target: Target) -> str:

@@ -44,19 +44,28 @@ class Heard(Struct, frozen=True):
     """Whether it did not fit into a datagram, so that TCP must be asked."""
 
 
-def question(name: str, kind: Kind) -> bytes:
-    """The question section. Raises ValueError for a name that DNS cannot carry."""
-    labels = name.rstrip(".").split(".")
+def labels(name: str) -> bytes:
+    """A name's labels, without the root. Raises ValueError for a name that DNS cannot carry."""
     parts = bytearray()
-    for label in labels:
-        raw = label.encode("ascii", "strict") if label.isascii() else b""
+    for label in name.rstrip(".").split("."):
+        raw = label.encode() if label.isascii() else b""
         if not 0 < len(raw) < 64:
             raise ValueError(f'"{name}" is no name that DNS can carry')
         parts.append(len(raw))
         parts += raw
     if len(parts) > 254:
         raise ValueError(f'"{name}" is no name that DNS can carry')
-    return bytes(parts) + b"\0" + kind.to_bytes(2, "big") + b"\0\1"
+    return bytes(parts)
+
+
+def question(name: str, kind: Kind) -> bytes:
+    """The question section. Raises ValueError for a name that DNS cannot carry."""
+    return labels(name) + ending(kind)
+
+
+def ending(kind: Kind) -> bytes:
+    """What follows the labels of a question: the root, the type, the class."""
+    return b"\0" + kind.to_bytes(2, "big") + b"\0\1"
 
 
 def query(id: int, asked: bytes) -> bytes:
@@ -107,7 +116,7 @@ def _negative_ttl(message: bytes, at: int, authorities: int) -> int:
 
 def _record(message: bytes, at: int) -> tuple[int, int, int, int]:
     """Kind, TTL, where the data begin, and where they end."""
-    at = _skip_name(message, at)
+    at = at + 2 if message[at] >= 0xC0 else _skip_name(message, at)
     if at + 10 > len(message):
         raise BadMessage("cut short")
     kind = int.from_bytes(message[at : at + 2], "big")

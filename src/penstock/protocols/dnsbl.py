@@ -79,7 +79,12 @@ Answer = Listed | Clear | Unknown
 
 def name_of_address(address: Address, zone: str) -> str:
     """The name to ask: reversed octets (RFC 5782 2.1) or nibbles (2.4) in front of the zone."""
-    return f"{address.reverse_pointer.rpartition('.')[0].rpartition('.')[0]}.{zone}"
+    return f"{reversed_address(address)}.{zone}"
+
+
+def reversed_address(address: Address) -> str:
+    """The part of that name in front of the zone."""
+    return address.reverse_pointer.rpartition(".")[0].rpartition(".")[0]
 
 
 def name_of_domain(domain: str, zone: str) -> str:
