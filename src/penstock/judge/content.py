@@ -39,6 +39,8 @@ class ContentModel:
         self._scorers = scorers
         self._fusion = fusion
         self._seen: tuple[Parsed, Features] | None = None
+        # A view that has learnt nothing says nothing, so that nobody need look at it.
+        self._told = tuple(view for view in VIEWS if scorers[view].weights.any())
 
     @classmethod
     def blank(cls) -> ContentModel:
@@ -66,7 +68,7 @@ class ContentModel:
 
     def weigh(self, parsed: Parsed, raw: bytes, envelope: Envelope) -> Verdict:
         """Judge one message by what it says; deterministic, and nothing is learnt."""
-        seen = self._look(parsed, raw)
+        seen = self._look(parsed, raw, self._told)
         margins = self._margins(seen)
         log_odds = self._fusion.log_odds(margins)
         return Verdict(
@@ -79,8 +81,9 @@ class ContentModel:
 
     def learn(self, parsed: Parsed, raw: bytes, envelope: Envelope, is_abuse: bool) -> bool:
         """One bounded step towards the truth about a message. Returns whether any scorer moved."""
-        seen = self._look(parsed, raw)
+        seen = self._look(parsed, raw, VIEWS)
         margins = self._margins(seen)
+        self._told = VIEWS
         self._fusion.learn(margins, is_abuse)
         moved = [
             self._scorers[view].learn(seen.slots[view], margin, is_abuse)
@@ -90,15 +93,19 @@ class ContentModel:
 
     def margins(self, parsed: Parsed, raw: bytes) -> tuple[float, ...]:
         """What each view says by itself, in the order of VIEWS."""
-        return self._margins(self._look(parsed, raw))
+        return self._margins(self._look(parsed, raw, self._told))
 
     def _margins(self, seen: Features) -> tuple[float, ...]:
-        return tuple(self._scorers[view].margin(seen.slots[view]) for view in VIEWS)
+        return tuple(self._scorers[view].margin(seen.slots[view]) if view in seen.slots else 0.0 for view in VIEWS)
 
-    def _look(self, parsed: Parsed, raw: bytes) -> Features:
-        if self._seen is None or self._seen[0] is not parsed:
-            self._seen = (parsed, look(parsed, raw))
-        return self._seen[1]
+    def _look(self, parsed: Parsed, raw: bytes, views: tuple[str, ...]) -> Features:
+        last = self._seen
+        if last is not None and last[0] is parsed and all(view in last[1].slots for view in views):
+            return last[1]
+        # Nothing but what was looked at here is returned: a huge message is judged in a thread beside others.
+        seen = look(parsed, raw, views)
+        self._seen = (parsed, seen)
+        return seen
 
     def _explain(self, seen: Features, margins: tuple[float, ...], log_odds: float) -> tuple[Evidence, ...]:
         """The strongest words and facts, then what letters, the wire form and all the rest add up to."""
@@ -118,13 +125,17 @@ class ContentModel:
             return []
         weights = self._scorers["words"].weights.take(seen.own)
         scale = share / float(np.sqrt(seen.slots["words"].size))
+        strength = np.abs(weights)
         most = min(4 * MAX_TERMS, weights.size)
-        strongest = np.argpartition(-np.abs(weights), most - 1)[:most]
-        told: dict[str, float] = {}
-        for at, weight in zip(strongest.tolist(), weights[strongest].tolist(), strict=True):
-            phrase = seen.words.phrase(at, 1) if at < count else seen.words.phrase(at - count, 2)
-            told[f"word:{phrase}"] = weight * scale
-        return _strongest(list(told.items()))
+        strongest = np.argpartition(strength, weights.size - most)[-most:]
+        told: dict[str, Evidence] = {}
+        for at in strongest[np.argsort(-strength[strongest])].tolist():
+            nats = float(weights[at]) * scale
+            if abs(nats) < LEAST_NATS or len(told) == MAX_TERMS:
+                break
+            name = f"word:{seen.words.phrase(at, 1) if at < count else seen.words.phrase(at - count, 2)}"
+            told.setdefault(name, Evidence(name, nats, group="content"))
+        return list(told.values())
 
     def _facts(self, seen: Features, share: float) -> list[Evidence]:
         scale = share / float(np.sqrt(max(1, seen.slots["shape"].size)))

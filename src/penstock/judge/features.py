@@ -94,7 +94,10 @@ def _beginning(parsed: Parsed) -> bytes:
 
 
 def _folded(text: str) -> bytes:
-    return b" ".join(text.encode("utf-8", "replace").translate(_FOLD).split())
+    folded = text.encode("utf-8", "replace").translate(_FOLD).strip()
+    while b"  " in folded:
+        folded = folded.replace(b"  ", b" ")
+    return folded
 
 
 def _distinct(slots: Slots) -> Slots:

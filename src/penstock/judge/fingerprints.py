@@ -56,11 +56,8 @@ _EVERYWHERE = frozenset(
     "aka.ms wikipedia.org yahoo.com hotmail.com outlook.com gmail.com".split()
 )
 """Linked from half of all mail."""
-_MULTIPLIERS = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD,
-     0xC4CEB9FE1A85EC53, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3],
-    dtype=np.uint64,
-)  # fmt: skip
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_RANGES = np.array([place * (1 << 64) // 6 for place in range(6)], dtype=np.uint64)
 _STEP = np.uint64(0x100000001B3)
 
 
@@ -142,11 +139,16 @@ def _shingles(hashes: Hashes, sentences: NDArray[np.intp], size: int) -> Hashes:
 
 
 def _least(shingles: Hashes, count: int) -> list[int]:
-    """Min-hash: the least value under each of `count` orders."""
-    mixed = (shingles ^ (shingles >> np.uint64(31))) * _MULTIPLIERS[:count, None]
+    """Min-hash by one permutation (Li, Owen and Zhang 2012): the least value in each of `count` ranges.
+
+    An empty range borrows from the next, and the last ones from the first (Shrivastava and Li 2014).
+    """
+    mixed = (shingles ^ (shingles >> np.uint64(31))) * _MIX
     mixed ^= mixed >> np.uint64(29)
-    mixed *= _MULTIPLIERS[-1]
-    least: list[int] = mixed.min(axis=1).tolist()
+    mixed *= _MIX
+    mixed.sort()
+    places = np.searchsorted(mixed, _RANGES[:count]) % mixed.size
+    least: list[int] = mixed[places].tolist()
     return least
 
 

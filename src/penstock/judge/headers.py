@@ -19,6 +19,7 @@ _PARAMETER = re.compile(r';[\s;]*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ADDRESS_TOKEN = re.compile(r'"((?:[^"\\]++|\\.)*+)"?+|<([^<>]*+)>?+|([(),;:])|([^"<>(),;:]++)|>', re.DOTALL)
+_ONE_ADDRESS = re.compile(r'(?:([^"<>(),;:\\=]*+)<)?+([^\s"<>(),;:\\=]++@[^\s"<>(),;:\\]++)(>)?')
 _SPACE = re.compile(r"\s+")
 MAX_PARAMETERS = 500
 
@@ -107,6 +108,9 @@ def _join_extended(parts: dict[int, tuple[bool, str]]) -> str:
 
 def read_addresses(value: str) -> list[tuple[str, str]]:
     """Read a list of mailboxes as (address, name), groups flattened (RFC 5322 §3.4); garbage gives what looks alike."""
+    one = _ONE_ADDRESS.fullmatch(value)
+    if one is not None and (one[1] is None) == (one[3] is None):
+        return [(one[2], _SPACE.sub(" ", one[1]).strip() if one[1] else "")]
     found: list[tuple[str, str]] = []
     words: list[str] = []
     angle, comment, depth = "", "", 0

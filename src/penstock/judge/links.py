@@ -17,7 +17,8 @@ from penstock.judge.parsed import Link
 _IN_URL = r"[^\s<>\"'`{}|\\^]"
 # Searches begin with a few fixed characters wherever possible: the rest of a text is then passed over at full speed.
 _WWW = rf"[wW]{{2}}\.{_IN_URL}{{2,2000}}"
-_URL = re.compile(rf"://{_IN_URL}{{1,2000}}|w(?<![\w@./-]w){_WWW}|W(?<![\w@./-]W){_WWW}")
+_SCHEME_URL = re.compile(rf"://{_IN_URL}{{1,2000}}")
+_ANY_URL = re.compile(rf"://{_IN_URL}{{1,2000}}|w(?<![\w@./-]w){_WWW}|W(?<![\w@./-]W){_WWW}")
 _SCHEMES = ("http", "https", "ftp", "hxxp", "hxxps")
 _LONGEST_SCHEME = 5
 _TLD = (
@@ -46,6 +47,11 @@ _WALLETS = re.compile(
     r"[b130T4](?<!\w.)(?:(?<=b)c1[02-9ac-hj-np-z]{25,80}|(?<=[13])[1-9A-HJ-NP-Za-km-z]{25,34}|(?<=0)x[0-9a-fA-F]{40}"
     r"|(?<=T)[1-9A-HJ-NP-Za-km-z]{33}|(?<=4)[0-9AB][1-9A-HJ-NP-Za-km-z]{93})\b"
 )
+# Most texts have no eight figures, and no 26 letters and figures, in a row; to see that takes a fraction of a search.
+_FIGURES = b"0" * 8
+_AS_FIGURES = bytes(48 if chr(sign) in "0123456789 ().-/" else 32 for sign in range(256))
+_PURSE = b"0" * 26
+_AS_PURSE = bytes(48 if chr(sign) in string.ascii_letters + string.digits else 32 for sign in range(256))
 _NO_DIGIT = re.compile(r"\D")
 _NOT_WEB = frozenset(
     (
@@ -89,8 +95,12 @@ def links_in_text(text: str, most: int, *, is_quoted: bool = False, where: str =
 
 def _urls_in(text: str) -> Iterator[str]:
     """What begins with a scheme or with www., in order, without signs that end a sentence."""
+    has_web = "www." in text.lower()
+    if not has_web and "://" not in text:
+        return
+    pattern = _ANY_URL if has_web else _SCHEME_URL
     at = done = 0
-    while (match := _URL.search(text, at)) is not None:
+    while (match := pattern.search(text, at)) is not None:
         start, at = match.span()
         if text[start] == ":":
             before = text[max(done, start - _LONGEST_SCHEME) : start].lower()
@@ -169,6 +179,8 @@ def addresses_in(text: str) -> list[str]:
 def phones_in(text: str) -> list[str]:
     """Telephone numbers as digits with their leading +, 8 to 15 digits, at most fifty, without doubles."""
     numbers: list[str] = []
+    if text.isascii() and _FIGURES not in text.encode().translate(_AS_FIGURES):
+        return numbers
     for match in islice(_PHONE.finditer(text), MAX_FOUND):
         digits = _NO_DIGIT.sub("", match[0])
         if 8 <= len(digits) <= 15 and len(set(digits)) > 2:
@@ -178,6 +190,8 @@ def phones_in(text: str) -> list[str]:
 
 def wallets_in(text: str) -> list[str]:
     """Addresses of crypto wallets by their shape (Bitcoin, Ethereum, Tron, Monero), at most fifty, without doubles."""
+    if text.isascii() and _PURSE not in text.encode().translate(_AS_PURSE):
+        return []
     found = (match[0] for match in islice(_WALLETS.finditer(text), MAX_FOUND))
     return list(dict.fromkeys(one for one in found if not one.isalpha()))
 

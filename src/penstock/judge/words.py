@@ -59,8 +59,8 @@ class Words(Struct, frozen=True):
 
     def phrase(self, first: int, count: int) -> str:
         """So many words as text, folded, at most 60 characters."""
-        spans = zip(self.starts[first : first + count].tolist(), self.ends[first : first + count].tolist(), strict=True)
-        return b" ".join(self.folded[start:end] for start, end in spans).decode("utf-8", "replace")[:60]
+        spans = [(int(self.starts[at]), int(self.ends[at])) for at in range(first, first + count)]
+        return b" ".join([self.folded[start:end] for start, end in spans]).decode("utf-8", "replace")[:60]
 
 
 def words_of(subject: str, text: str) -> Words:
