@@ -46,6 +46,7 @@ from penstock.watch import Watch, decision_line
 from penstock.workers.feedback import Feedback
 from penstock.workers.held import Release
 from penstock.workers.intake import Intake
+from penstock.workers.mail_queue import queue_chores
 from penstock.workers.monitoring import Monitoring
 from penstock.workers.notices import Notices, NoticeSettings
 from penstock.workers.pools import PoolKeeper, PoolSettings
@@ -215,6 +216,7 @@ class Service:
         more: list[Chore] = [(3600.0, "examples", self._expire_examples)]
         if any(pool.ips for pool in settings.pools.named.values()):
             more.append((settings.pools.check_every_s, "pools", self.pool_keeper().run_once))
+        more += queue_chores(settings, self.store, self.now)
         more += monitoring.chores() if monitoring is not None else ()
         return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import penstock
-from penstock.cli import accounts, cases, config, decisions, evaluate, feedback, held, learn, lists, pools
+from penstock.cli import accounts, cases, config, decisions, evaluate, feedback, held, learn, lists, pools, queue
 from penstock.cli.check import check
 from penstock.cli.delist import delist
 from penstock.cli.demo import demo
@@ -60,6 +60,7 @@ app.command()(decisions.decisions)
 app.command()(decisions.explain)
 app.command()(decisions.trace)
 app.add_typer(feedback.app, name="feedback")
+app.add_typer(queue.app, name="queue")
 app.command()(feedback.report)
 app.command()(replay)
 app.command()(password)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from penstock.sections.fields import Section
 
@@ -28,6 +28,9 @@ class FeedbackSection(Section):
     journal_units: list[str] = []
     """systemd units whose journal is followed instead of a file, e.g. `postfix@-.service`. The user that Penstock runs
     as must be in group `systemd-journal`."""
+    queue_alarm: int = Field(0, ge=0)
+    """The mail server's queue is looked at every minute (`postqueue -j`, `exim -bp`), and an alarm is raised where one
+    account has so many recipients waiting in it, and twice what it had a minute ago. 0: the queue is not watched."""
     mailboxes: list[Path] = []
     """Maildirs that bounces and complaints of feedback loops are delivered to; what was read goes to `cur`."""
     spamtraps: list[Annotated[str, AfterValidator(_trap)]] = []

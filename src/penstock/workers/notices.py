@@ -121,6 +121,9 @@ def sentence(item: OutboxItem) -> str:
             reasons = facts.get("reasons")
             why = f": {'; '.join(map(str, reasons))}" if isinstance(reasons, list) and reasons else ""
             return f"{item.target} is now {facts['standing']} (was {facts['previous']}){why}"
+        case "queue":
+            waiting = f"{facts['messages']} messages to {facts['recipients']} recipients in the mail server's queue"
+            return f"{item.target} has {waiting}: {facts['reason']}"
         case "ip":
             return f"{item.target} is {facts['state']} in pool {facts['pool']}: {facts['reason']}"
         case "listings":
