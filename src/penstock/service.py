@@ -461,7 +461,8 @@ def make_pools(section: PoolsSection) -> Pools:
     """The pools as judging knows them."""
     named = {name: Pool(tuple(map(_sending_ip, pool.ips)), pool.fallback) for name, pool in section.named.items()}
     caps = {group: tuple(days) for group, days in section.warm_up.caps.items()}
-    receivers = {domain.lower(): group for group, domains in section.warm_up.receivers.items() for domain in domains}
+    groups = [(group, domains) for group, domains in section.warm_up.receivers.items() if group in caps]
+    receivers = {domain.lower(): group for group, domains in groups for domain in domains}
     return Pools(section.choices(), named, section.move_hours * 3600.0, WarmUp(caps, receivers))
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import ipaddress
 import socket
+import tempfile
+from pathlib import Path
 
 import aiosmtplib
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from neighbours.exim import Exim
 from neighbours.gate import FakeGate, Surroundings, decision
 from neighbours.postfix import POOLS, PeerSink
+from penstock.cli.mta_files import exim_files
+from penstock.config import parse_settings
 from penstock.listeners.http import HttpListener, HttpSettings
 from penstock.model import Action, Evidence, Reply
 
@@ -20,7 +24,7 @@ LETTER = (
 
 
 @contextlib.asynccontextmanager
-async def mail_server(gate):
+async def mail_server(gate, **more):
     """Exim that asks `gate` over the listener, and a sink behind it."""
     around = Surroundings()
 
@@ -33,7 +37,7 @@ async def mail_server(gate):
     )  # fmt: skip
     await listener.start()
     try:
-        async with PeerSink() as sink, Exim(sink=sink.address, penstock=listener.addresses[0]) as exim:
+        async with PeerSink() as sink, Exim(sink=sink.address, penstock=listener.addresses[0], **more) as exim:
             exim.listener, exim.counts = listener, around.counts
             yield exim, sink
     finally:
@@ -77,6 +81,44 @@ async def test_the_pool_that_penstock_names_is_the_source_address():
         await exim.until(lambda: len(sink.messages) == 2)
 
         assert sink.peers == [POOLS["risk"], POOLS["normal"]]
+
+
+POOL = """
+[pools.named.normal]
+ips = [{ ip = "127.0.0.11", helo = "out11.provider.example" }, { ip = "127.0.0.12" }]
+"""
+
+
+@pytest.fixture
+def readable():
+    """A folder that Exim's own user can walk into."""
+    with tempfile.TemporaryDirectory(prefix="penstock-exim-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+async def test_the_files_for_exim_choose_address_and_name(readable):
+    """What `penstock pools exim` writes: the IP's address and name, else Exim's own; no header of ours leaves."""
+    made = exim_files(parse_settings(POOL), readable)
+    for name, text in made.items():
+        (readable / name).write_text(text)
+    transport = made["penstock_transport"].replace("penstock_smtp:", "remote_smtp:")
+    ways = iter(["normal-127-0-0-11", "normal-127-0-0-12", ""])
+
+    def answer(submission):
+        way = next(ways)
+        return decision(submission, add_headers=(("X-Penstock-Pool", way),) if way else ())
+
+    async with mail_server(FakeGate(answer), transport=transport) as (exim, sink):
+        for count in (1, 2, 3):
+            await submit(exim)
+            await exim.until(lambda count=count: len(sink.messages) == count)
+
+        names = [line.partition(" ")[2] for line in sink.commands if line.startswith("EHLO")]
+        assert sink.peers == ["127.0.0.11", "127.0.0.12", "127.0.0.1"]
+        assert names == ["out11.provider.example", "exim.provider.example", "exim.provider.example"]
+        assert not any(b"X-Penstock-Pool" in raw for _, _, raw in sink.messages)
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,7 @@ sink:
   self = send
 
 begin transports
-remote_smtp:
-  driver = smtp
-  interface = ${{if eq{{$acl_m_pool}}{{risk}}{{{risk}}}{{{normal}}}}}
+{transport}
 
 begin retry
 * * F,1m,1s
@@ -66,6 +64,7 @@ plain:
   server_set_id = $auth2
 """
 
+TRANSPORT = "remote_smtp:\n  driver = smtp\n  interface = ${{if eq{{$acl_m_pool}}{{risk}}{{{risk}}}{{{normal}}}}}\n"
 # Exim puts a blank before each line of $spam_report but the first, to make it fit for a header: hence `^ ?`.
 SAMPLE = Path(__file__).parents[2] / "etc" / "exim" / "penstock-acl.conf"
 ACL = "acl_check_data:" + SAMPLE.read_text().partition("acl_check_data:")[2]
@@ -75,8 +74,9 @@ ACL = "acl_check_data:" + SAMPLE.read_text().partition("acl_check_data:")[2]
 class Exim:
     """`async with Exim(sink=…, penstock=…) as exim`: joe@example.com may submit on `exim.port` with `secret`."""
 
-    def __init__(self, *, sink: str, penstock: str) -> None:
-        """`sink` and `penstock` are `127.0.0.1:port`."""
+    def __init__(self, *, sink: str, penstock: str, transport: str = "") -> None:
+        """`sink` and `penstock` are `127.0.0.1:port`; `transport` is another definition of `remote_smtp`."""
+        self._transport = transport or TRANSPORT.format(**POOLS)
         self.port = free_port()
         self._sink, self._penstock = sink.rpartition(":")[2], penstock.rpartition(":")[2]
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -118,7 +118,7 @@ class Exim:
             (folder / name).mkdir()
             shutil.chown(folder / name, USER, USER)
         facts = {"folder": folder, "port": self.port, "user": USER, "sink": self._sink, "penstock": self._penstock}
-        (folder / "exim.conf").write_text(MAIN.format(**facts, **POOLS, acl=ACL))
+        (folder / "exim.conf").write_text(MAIN.format(**facts, transport=self._transport, acl=ACL))
 
     async def _is_up(self) -> bool:
         try:

@@ -140,12 +140,12 @@ def exim_files(settings: Settings, folder: Path) -> dict[str, str]:
     made = _MADE.replace("postfix", "exim")
     interfaces = "".join(f"{name}: <; {' ; '.join(filter(None, (one.ip, one.ip6)))}\n" for name, one in ips)
     helos = "".join(f"{name}: {one.helo}\n" for name, one in ips if one.helo)
-    look_up = "${lookup{$acl_m_pool}lsearch{%s/%s}{$value}{%s}}"
+    look_up = "${lookup{$acl_m_pool}lsearch{%s/%s}{$value}%s}"
     header = settings.pools.header
     transport = (
         f"{made}penstock_smtp:\n  driver = smtp\n"
-        f"  interface = {look_up % (folder, 'penstock_interfaces', '')}\n"
-        f"  helo_data = {look_up % (folder, 'penstock_helos', '$primary_hostname')}\n"
+        f"  interface = {look_up % (folder, 'penstock_interfaces', 'fail')}\n"
+        f"  helo_data = {look_up % (folder, 'penstock_helos', '{$primary_hostname}')}\n"
         f"  headers_remove = {header}\n"
     )
     return {"penstock_interfaces": made + interfaces, "penstock_helos": made + helos, "penstock_transport": transport}

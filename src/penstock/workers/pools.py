@@ -145,7 +145,8 @@ class PoolKeeper:
         for one in suspects:
             if one.blame >= _LEAST_BLAME:
                 detail = f"{state.ip} on {', '.join(lists)}"
-                await self._pipeline.absorb(Event(now, "listing", one.account, detail=detail, share=one.blame))
+                key = f"case/{case.id}"
+                await self._pipeline.absorb(Event(now, "listing", one.account, detail=detail, share=one.blame, key=key))
         first = f"; most to blame: {suspects[0].account} ({suspects[0].blame:.0%})" if suspects else ""
         await self._tell(state, f"on {', '.join(lists)}{first}", now)
 
