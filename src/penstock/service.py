@@ -50,6 +50,7 @@ from penstock.workers.mail_queue import queue_chores
 from penstock.workers.monitoring import Monitoring
 from penstock.workers.notices import Notices, NoticeSettings
 from penstock.workers.pools import PoolKeeper, PoolSettings
+from penstock.workers.reply_blocks import CLEAR_EVERY_S, reply_blocks
 from penstock.workers.upkeep import Chore, Upkeep, UpkeepSettings
 
 GRACE_S = 30.0
@@ -198,6 +199,7 @@ class Service:
             tag_of=lambda account: account_tag(account, self._key),
             count=self._watch.count,
             now=self.now,
+            blocks=reply_blocks(self.settings, self.store, self.now),
         )
 
     def monitoring(self) -> Monitoring:
@@ -216,6 +218,7 @@ class Service:
         more: list[Chore] = [(3600.0, "examples", self._expire_examples)]
         if any(pool.ips for pool in settings.pools.named.values()):
             more.append((settings.pools.check_every_s, "pools", self.pool_keeper().run_once))
+            more.append((CLEAR_EVERY_S, "reply-blocks", reply_blocks(settings, self.store, self.now).run_once))
         more += queue_chores(settings, self.store, self.now)
         more += monitoring.chores() if monitoring is not None else ()
         return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)

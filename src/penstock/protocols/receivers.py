@@ -163,6 +163,8 @@ _HOST_SAID = re.compile(
 )
 _URL = re.compile(r"https?://[^\s<>\"'()\[\]]{3,300}")
 _IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w:]|\.\d)")
+_NAMED_IP = re.compile(rf" ?[\[(<]?{_IP.pattern}[\])>]?")
+"""An address within a phrase: `your IP [192.0.2.1] is listed`."""
 _USING = re.compile(
     r"\b(?:blocked|listed|found|rejected|denied) (?:using|by|in|on|at) ((?:[a-z0-9-]{1,40}\.){1,5}[a-z]{2,12})\b"
 )
@@ -255,8 +257,9 @@ class Replies:
         detail = status[2:]
         if detail in self._data.status:
             return _Rule(self._data.status[detail]), "", receiver
+        plain = _NAMED_IP.sub("", text)
         for rule in self._data.phrase:
-            if rule.fits(text, status):
+            if rule.fits(plain, status):
                 return rule, "", receiver
         weak = self._data.weak.get(detail) or self._data.weak.get(detail.partition(".")[0])
         if weak is Reason.POLICY and status.startswith("4"):

@@ -26,6 +26,7 @@ from penstock.protocols.reports import Original
 from penstock.protocols.returned import AutoReply, read_returned, tokens_in
 from penstock.store.ports import AccountSearch, DecisionSearch, Store, StoreUnavailable
 from penstock.workers.log_files import LogFile, Place
+from penstock.workers.reply_blocks import ReplyBlocks
 
 T = TypeVar("T")
 _MOST_ARRIVALS = 200_000
@@ -66,6 +67,7 @@ class Feedback:
         tag_of: Callable[[str], str],
         count: Callable[[str], None],
         now: Callable[[], float],
+        blocks: ReplyBlocks | None = None,
     ) -> None:
         """`read_token` gives the decision of a reference token, `tag_of` the pseudonym that an account has in
         Feedback-ID; `count` counts under a name."""
@@ -76,6 +78,7 @@ class Feedback:
         self._tag_of = tag_of
         self._count = count
         self._now = now
+        self._blocks = blocks
         self._arrivals: OrderedDict[str, Arrival] = OrderedDict()
         self._tags: dict[str, str] = {}
         self._tags_at = 0.0
@@ -130,7 +133,10 @@ class Feedback:
         for one in reader.block(block, self._now()):
             if isinstance(one, Arrival):
                 self._remember(one)
-            elif one.status != "deferred":
+                continue
+            if self._blocks is not None and self._blocks.is_about_us(one.reply):
+                await self._note_block(self._blocks, one)
+            if one.status != "deferred":
                 waiting.append(one)
             else:
                 self._count("deferred")
@@ -138,6 +144,11 @@ class Feedback:
                 await self._take_outcomes(waiting)
                 waiting = []
         await self._take_outcomes(waiting)
+
+    async def _note_block(self, blocks: ReplyBlocks, outcome: Outcome) -> None:
+        domain = outcome.recipient.rpartition("@")[2]
+        meaning = self._replies.read(outcome.reply, status=outcome.enhanced, domain=domain, mx=outcome.relay)
+        await self._patiently(lambda: blocks.note(meaning, outcome.reply, outcome.at))
 
     async def _take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
