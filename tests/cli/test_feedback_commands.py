@@ -81,3 +81,25 @@ def test_a_log_is_read_by_hand(sent, tmp_path):
 
     assert "1 lines" in call("feedback", "logs", tmp_path / "mail.log", *config)
     assert "0 lines" in call("feedback", "logs", tmp_path / "mail.log", *config)
+
+
+def test_what_came_back_is_explained_without_being_taken_in(tmp_path):
+    """A bounce, and a bare reply; neither needs a configuration."""
+    bounce = (
+        "Return-Path: <>\nFrom: MAILER-DAEMON@x.example\nSubject: failure notice\n\n"
+        "<ann@far.example>:\n550 5.7.1 blocked using zen.spamhaus.org\n"
+    )
+    (tmp_path / "bounce.eml").write_text(bounce)
+    (tmp_path / "other.eml").write_text("From: a@b.example\n\nhi\n")
+
+    found = json.loads(call("feedback", "read", "--json", tmp_path / "bounce.eml", tmp_path / "other.eml"))
+
+    assert [one["what"] for one in found] == ["bounce", "unknown"]
+    (one,) = found[0]["recipients"]
+    assert one["recipient"] == "ann@far.example"
+    assert (one["meaning"]["reason"], one["meaning"]["level"]) == ("ip-blocked", "block")
+    assert "ip-blocked" in call("feedback", "read", tmp_path / "bounce.eml")
+    call("feedback", "read", tmp_path / "missing.eml", status=2)
+    told = call("feedback", "reply", "550 5.7.606 Access denied, banned sending IP [192.0.2.25]")
+    assert "ip-blocked" in told and "microsoft" in told and "192.0.2.25" in told
+    assert json.loads(call("feedback", "reply", "552 mailbox full", "--json"))["reason"] == "mailbox-full"

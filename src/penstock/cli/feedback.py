@@ -11,6 +11,7 @@ import typer
 from msgspec import Struct
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from penstock.cli import returned
 from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
@@ -22,6 +23,8 @@ from penstock.workers.feedback import Taken
 from penstock.workers.intake import empty, log_reader
 
 app = typer.Typer(no_args_is_help=True, help="Take in what comes back: bounces, complaints, delivery logs.")
+app.command()(returned.read)
+app.command()(returned.reply)
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be taken in, and take in nothing.")]
 
 
