@@ -140,7 +140,7 @@ def _complete(rules: Rules, heard: Heard, decision: Decision, way: Way) -> Decis
     pool, ip = way
     if pool:
         add.append((rules.pool_header, transport_name(pool, ip)))
-    ours = {name for name, _ in heard.parsed.headers if name.startswith("x-penstock-")}
+    ours = [name for name, _ in heard.parsed.headers if name.startswith("x-penstock-")]
     remove = {*rules.strip_headers, *ours, rules.pool_header.lower()}
     return replace(
         decision,

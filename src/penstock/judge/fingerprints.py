@@ -100,12 +100,16 @@ def _known_words(words: Words) -> tuple[Hashes, NDArray[np.intp]]:
     if not words:
         return words.hashes, words.starts
     marks = np.frombuffer(words.raw.translate(_MARKS), dtype=np.uint8)
-    before, after = marks[:-1], marks[1:]
-    ends = ((before | after) << 1) & before & _END
-    flags = np.bitwise_or.reduceat(ends | (before & _DIGIT), words.starts)
-    is_last = (flags & _END) > 0
-    sentences: NDArray[np.intp] = np.cumsum(is_last) - is_last
-    is_known = flags < _DIGIT
+    before = marks[:-1]
+    ends = np.flatnonzero(((before | marks[1:]) << 1) & before & _END)
+    is_first = np.zeros(len(words) + 1, dtype=np.bool_)
+    is_first[np.searchsorted(words.starts, ends)] = True
+    sentences: NDArray[np.intp] = np.cumsum(is_first[:-1])
+    figures = np.flatnonzero(marks == _DIGIT)
+    if not figures.size:
+        return words.hashes, sentences
+    is_known = np.ones(len(words), dtype=np.bool_)
+    is_known[np.searchsorted(words.starts, figures, side="right") - 1] = False
     return words.hashes[is_known], sentences[is_known]
 
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
+from functools import lru_cache
 
 _MAC_BYTES = 8
 _TOKEN = re.compile(r"^[0-9a-z]{20}-[a-z2-7]{13}$")
@@ -34,6 +35,7 @@ def read_token(text: str, key: bytes) -> str | None:
     return decision_id if hmac.compare_digest(make_token(decision_id, key), token) else None
 
 
+@lru_cache(maxsize=16384)
 def account_tag(account: str, key: bytes) -> str:
     """A stable pseudonym of an account for Feedback-ID, by which receivers add up complaints."""
     return _mac(account, key, b"account")

@@ -71,10 +71,12 @@ def words_of(subject: str, text: str) -> Words:
     letters = np.frombuffer(folded, dtype=np.uint8)
     is_blank = letters == _BLANK
     edges = np.flatnonzero(is_blank[1:] != is_blank[:-1]) + 1
-    starts, ends = edges[::2], edges[1::2]
+    starts, ends = edges[::2].copy(), edges[1::2].copy()
     if not starts.size:
         return Words(raw, folded, starts, ends, np.empty(0, dtype=np.uint64), 0)
-    sums = np.add.reduceat(_LETTERS.take(letters) * _UP[: letters.size], starts)
+    # Blanks are nothing, so the sum up to a word's end, less that up to the end before, is the word's own.
+    sums = np.cumsum(_LETTERS.take(letters) * _UP[: letters.size]).take(ends)
+    sums[1:] -= sums[:-1].copy()
     hashes = sums * _DOWN.take(starts)
     is_long = ends - starts > _PLACED
     if is_long.any():
