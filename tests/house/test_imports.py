@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "judge.cases",
         "watch",
     },
-    "evaluation": {"model", "judge", "pipeline", "store", "protocols", "config"},
+    "evaluation": {"model", "examples", "judge", "pipeline", "store", "protocols", "config"},
     "watch": {"model"},
     "shipped": {"judge", "protocols", "config"},
     "service": None,

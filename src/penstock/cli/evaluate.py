@@ -15,6 +15,7 @@ from penstock.evaluation import accounts, tables
 from penstock.evaluation.baselines import evaluate_baselines, read_scores
 from penstock.evaluation.content import evaluate_content
 from penstock.evaluation.corpus import corpus_folder
+from penstock.evaluation.corrections import evaluate_corrections
 from penstock.evaluation.make_trace import Wanted, make_trace
 from penstock.evaluation.owners import read_corpus, read_mailboxes
 from penstock.evaluation.trace import Trace
@@ -146,5 +147,29 @@ def make(
             f"another order), {time.monotonic() - began:.0f} s",
             highlight=False,
         )
+
+    run(work())
+
+
+@app.command()
+def corrections(
+    corpus: Annotated[Path | None, typer.Argument(help="Folder of the corpora; else PENSTOCK_CORPUS.")] = None,
+    learnt_from: Annotated[str, typer.Option(help="The source that the weights learn from.")] = "lists",
+    reported_on: Annotated[str, typer.Option(help="The source whose false alarms are corrected.")] = "spamassassin",
+    each: Annotated[int, typer.Option(min=1, help="Corrections of each sender with false alarms.")] = 2,
+    json: Json = False,
+) -> None:
+    """Report what a few corrections repair, what they cost, and what a thousand poisoned ones can do."""
+
+    async def work() -> None:
+        folder = corpus_folder(corpus)
+        found = evaluate_corrections(
+            folder, learnt_from=learnt_from, reported_on=reported_on, each=each, progress=_tell
+        )
+        if json:
+            show_json(found)
+            return
+        rows = [(name, f"{getattr(found, name):.4g}") for name in found.__struct_fields__]
+        show_table(("figure", "value"), rows)
 
     run(work())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -44,34 +44,26 @@ class Taken(Struct):
     """Of the examples."""
 
 
-@app.command()
-def abuse(
-    sources: Sources = None,
-    held: OfHeld = None,
-    account: AccountOption = "",
-    reason: Reason = "",
-    dry_run: DryRun = False,
-    json: Json = False,
-    config: Config = None,
-) -> None:
-    """These messages are abuse."""
-    said = Said(who(), True, time.time(), reason)
-    _tell(run(_learn(settings_of(config), sources or [], held or [], account, said, dry_run)), dry_run, json)
+def _teach(is_abuse: bool) -> Callable[..., None]:
+    """The command by which somebody says one thing or the other."""
+
+    def teach(
+        sources: Sources = None,
+        held: OfHeld = None,
+        account: AccountOption = "",
+        reason: Reason = "",
+        dry_run: DryRun = False,
+        json: Json = False,
+        config: Config = None,
+    ) -> None:
+        said = Said(who(), is_abuse, time.time(), reason)
+        _tell(run(_learn(settings_of(config), sources or [], held or [], account, said, dry_run)), dry_run, json)
+
+    return teach
 
 
-@app.command()
-def legit(
-    sources: Sources = None,
-    held: OfHeld = None,
-    account: AccountOption = "",
-    reason: Reason = "",
-    dry_run: DryRun = False,
-    json: Json = False,
-    config: Config = None,
-) -> None:
-    """These messages are legitimate."""
-    said = Said(who(), False, time.time(), reason)
-    _tell(run(_learn(settings_of(config), sources or [], held or [], account, said, dry_run)), dry_run, json)
+app.command("abuse", help="These messages are abuse.")(_teach(True))
+app.command("legit", help="These messages are legitimate.")(_teach(False))
 
 
 async def _learn(
