@@ -19,14 +19,12 @@ _ANSWERS = frozenset("x-autoreply x-autorespond x-auto-response-suppress-reply".
 
 def kind_of(parsed: Parsed, envelope: Envelope) -> Kind:
     """The kind: null reverse-path or RFC 3834's Auto-Submitted, then SRS or Resent (RFC 5322 §3.6.6), then lists."""
-    first: dict[str, str] = {}
-    for name, value in parsed.headers:
-        first.setdefault(name, value.strip().lower())
-    submitted = first.get("auto-submitted", "no").partition(";")[0].strip()
-    precedence = first.get("precedence", "")
+    first = dict(reversed(parsed.headers))
+    submitted = first.get("auto-submitted", "no").lower().partition(";")[0].strip()
+    precedence = first.get("precedence", "").strip().lower()
     if not envelope.mail_from or submitted != "no" or precedence == "auto_reply" or not _ANSWERS.isdisjoint(first):
         return Kind.AUTOMATIC
-    if first.get("content-type", "").startswith("multipart/report"):
+    if first.get("content-type", "").lstrip().lower().startswith("multipart/report"):
         return Kind.AUTOMATIC
     if envelope.mail_from.lower().startswith(_REWRITTEN) or not _FORWARDED.isdisjoint(first):
         return Kind.FORWARDED
