@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run demo test check bench eval reference lock neighbours kill-drill
+.PHONY: run demo test check bench bench-blocklists eval reference lock neighbours kill-drill
 
 # What `python -m venv` needs on a bare Debian; a machine that already has it installs nothing.
 $(VENV)/bin/python:
@@ -47,6 +47,9 @@ kill-drill: $(VENV)/.dev
 
 bench: $(VENV)/.dev neighbours
 	$(BIN)/python -m bench.main --out docs/bench.md
+
+bench-blocklists: $(VENV)/.dev neighbours
+	$(BIN)/python -m bench.blocklists --out docs/bench/blocklists.md
 
 eval: $(VENV)/.dev
 	$(BIN)/python -m penstock.cli.report docs/evaluation.md

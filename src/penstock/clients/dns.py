@@ -60,6 +60,7 @@ class Resolver:
         self._waiting: deque[_Pending] = deque()
         self._cache: dict[bytes, tuple[float, Reply]] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._fetching: set[asyncio.Task[None]] = set()
         self._turn = 0
         self.sent = 0
         """Datagrams sent, for measures."""
@@ -90,6 +91,8 @@ class Resolver:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
+        for task in self._fetching:
+            task.cancel()
         for link in self._links:
             if link.transport is not None:
                 link.transport.close()
@@ -165,7 +168,9 @@ class Resolver:
         self._links[pending.link].pending.pop(pending.id, None)
         if heard.is_cut:
             server = self._settings.servers[pending.link // _SOCKETS]
-            asyncio.get_running_loop().create_task(self._by_tcp(pending, server))
+            task = asyncio.get_running_loop().create_task(self._by_tcp(pending, server))
+            self._fetching.add(task)
+            task.add_done_callback(self._fetching.discard)
         else:
             _settle(pending, heard.reply)
 

@@ -90,18 +90,22 @@ class Lists:
         self.resolver = resolver
         self.health = {} if health is None else health
         self._at_once = at_once
+        self._asking: dict[tuple[str, Sort], asyncio.Lock] = {}
 
     async def sound(self, one: BlockList, sort: Sort) -> Sound:
         """A list's health by its test points, remembered for ten minutes."""
-        now = asyncio.get_running_loop().time()
-        kept = self.health.get((one.name, sort))
-        if kept is None or kept[0] <= now:
-            points, dialect = canaries(one.asked, sort, one.test), one.dialect()
-            listed, clear = await asyncio.gather(self.resolver.ask(points.listed), self.resolver.ask(points.clear))
-            health = judge(read(listed, dialect), read(clear, dialect), has_test_point=one.has_test_point)
-            kept = (now + _HEALTH_KEPT_S, Sound(*health))
-            self.health[one.name, sort] = kept
+        key = (one.name, sort)
+        async with self._asking.setdefault(key, asyncio.Lock()):  # a lane has many hands; one of them asks
+            now = asyncio.get_running_loop().time()
+            kept = self.health.get(key)
+            if kept is None or kept[0] <= now:
+                kept = self.health[key] = (now + _HEALTH_KEPT_S, await self._ask_points(one, sort))
         return kept[1]
+
+    async def _ask_points(self, one: BlockList, sort: Sort) -> Sound:
+        points, dialect = canaries(one.asked, sort, one.test), one.dialect()
+        listed, clear = await asyncio.gather(self.resolver.ask(points.listed), self.resolver.ask(points.clear))
+        return Sound(*judge(read(listed, dialect), read(clear, dialect), has_test_point=one.has_test_point))
 
     async def look(self, one: BlockList, target: Target) -> Answer:
         """What a list says of a target, in the light of its health."""
