@@ -12,13 +12,14 @@ from enum import StrEnum
 from msgspec import Struct
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(one + other for one in _ALPHABET for other in _ALPHABET)
 _AS_NAME = str.maketrans(".:", "--")
 
 
 def make_id(now: float, random_bits: int) -> str:
     """An id of twenty lower-case letters and digits that sorts by time: milliseconds, then fifty random bits."""
     number = (int(now * 1000) << 50) | (random_bits & ((1 << 50) - 1))
-    return "".join([_ALPHABET[(number >> shift) & 31] for shift in range(95, -1, -5)])
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(90, -1, -10)])
 
 
 def transport_name(pool: str, ip: str = "") -> str:

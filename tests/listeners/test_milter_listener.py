@@ -371,3 +371,14 @@ async def until_acknowledged(writer):
     while struct.unpack_from("I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)[0]:
         await asyncio.sleep(0.001)
     return asyncio.get_running_loop().time() - began
+
+
+async def test_a_gate_that_refuses_nobody_is_not_asked_at_mail():
+    """While observing MAIL goes on at once; the message is judged all the same."""
+    gate = FakeGate()
+    gate.may_refuse = False
+    async with Running(gate) as running:
+        client = await (await running.client()).begin()
+        assert (await client.message())[-1][0] == "a"
+    assert gate.openings == []
+    assert len(gate.submissions) == 1

@@ -473,3 +473,23 @@ async def test_the_same_on_uvloop(certificate):
             return first[0], second[0], len(sink.messages)
 
     assert await asyncio.to_thread(uvloop.run, talk()) == (250, 250, 2)
+
+
+async def test_a_gate_that_refuses_nobody_is_not_asked_at_mail():
+    """While observing MAIL is answered at once, in order and without a task; strangers are refused at RCPT as ever."""
+    gate = FakeGate()
+    gate.may_refuse = False
+    async with Sink() as sink, relay(sink, gate) as listener:
+        client = await Client.to(listener)
+        for _ in range(2):
+            assert (await client.send())[0] == 250
+        await client.say("RSET")
+        assert (await client.say("MAIL FROM:<joe@example.com>"))[0] == 250
+        assert (await client.say("MAIL FROM:<joe@example.com>"))[0] == 503
+        assert len(sink.messages) == len(gate.submissions) == 2
+        assert gate.openings == []
+    async with Sink() as sink, relay(sink, gate, trusted_networks=(), forwarding_hosts=()) as listener:
+        client = await Client.to(listener)
+        await client.say("EHLO me")
+        assert (await client.say("MAIL FROM:<joe@example.com>"))[0] == 250
+        assert (await client.say("RCPT TO:<ann@example.org>"))[0] == 554

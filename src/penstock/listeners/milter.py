@@ -183,6 +183,10 @@ class _Session(asyncio.Protocol):
             return None
         try:
             event = milter.next_event()
+            while isinstance(event, MailAsked) and not self._listener.gate.may_refuse:
+                self._listener.count("milter-mail")
+                milter.proceed()
+                event = milter.next_event()
         except MilterError as trouble:
             self._listener.count("milter-errors")
             log.warning("milter-error", trouble=str(trouble))
