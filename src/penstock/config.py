@@ -162,6 +162,10 @@ class IdentitySection(Section):
         ExtractorSection(source="sender", kind="sender"),
     ]
     """In order of trust. Writing this list replaces it whole."""
+    inbound_hosts: list[Network] = []
+    """Your own hosts that take mail in and forward it; what comes from there never counts against the account."""
+    forward_header: str = "X-Penstock-Forward"
+    """First field with which an inbound host names the account (a login) whose forward a message is."""
     strip_headers: list[str] = [
         "X-Penstock-Uid",
         "X-AuthUser",

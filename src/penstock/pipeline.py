@@ -13,6 +13,7 @@ from penstock.judge import limits, pools, reputation, warmup
 from penstock.judge.campaigns import CampaignView, observe_campaign
 from penstock.judge.decision import accept_own, decide, may_name_pool, refusal_at_mail, unjudged
 from penstock.judge.hearing import Content, Heard, hear, kind_for_limits, kind_for_pool
+from penstock.judge.identity import FORWARDS
 from penstock.judge.learnt import remembered
 from penstock.judge.limits import Counted
 from penstock.judge.opinions import with_opinions
@@ -436,7 +437,7 @@ class Pipeline(Steering):
         """
         if event.what == "bounced" and not event.reason:
             event = replace(event, reason=self._rules.reply_reason(event.detail))
-        name = event.account or await self._account_of(event.decision_id)
+        name = await self._whom(event)
         if not name:
             return None
         account, source, taken = f"a:{name}", f"s:{name}|{event.source}", f"e:{name}|{event.key}"
@@ -474,9 +475,12 @@ class Pipeline(Steering):
             await self._lessons.complaint(event)
         return found[0].standing if found else None
 
-    async def _account_of(self, decision_id: str) -> str:
-        row = await self._store.decision(decision_id) if decision_id else None
-        return str(row.decision.account) if row is not None else ""
+    async def _whom(self, event: Event) -> str:
+        """The account that an event speaks of; nobody's where others wrote the message and it was only forwarded."""
+        row = await self._store.decision(event.decision_id) if event.decision_id else None
+        if row is not None and row.source == FORWARDS:
+            return ""
+        return event.account or (str(row.decision.account) if row is not None else "")
 
 
 def _amounts(heard: Heard, new_recipients: int) -> dict[str, int]:

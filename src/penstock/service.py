@@ -483,7 +483,9 @@ def make_identity(settings: Settings) -> Identity:
         for one in section.extractors
     )
     tenancy = read_tenancy(section.accounts_file.read_text("utf-8")) if section.accounts_file else Tenancy()
-    return Identity(extractors, networks(section.trusted_hosts), tenancy)
+    inbound = networks(section.inbound_hosts)
+    header = section.forward_header.lower()
+    return Identity(extractors, networks(section.trusted_hosts), tenancy, inbound, header)
 
 
 def _limits(section: LimitsSection, of: str) -> tuple[Limit, ...]:

@@ -6,6 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.judge.identity import Extractor, Identity
 from penstock.judge.limits import Limit, Override
@@ -59,10 +60,12 @@ def said(reply):
     return "unknown-user" if "unknown" in reply else "policy"
 
 
-def rules(**more):
+def rules(inbound=(), **more):
     identity = Identity(
         (Extractor("login", "sasl"), Extractor("client", "host"), Extractor("sender", "sender")),
         (ipaddress.ip_network("127.0.0.1/32"),),
+        inbound_hosts=tuple(map(ipaddress.ip_network, inbound)),
+        forward_header="x-penstock-forward",
     )
     given = {"mode": Mode.ENFORCE, "pools": Pools({"default": "normal", "poor": "risk"})} | more
     return Rules(identity=identity, policy=Policy.from_budgets(), reference_key=b"k" * 32, reply_reason=said, **given)
@@ -356,3 +359,34 @@ async def test_unjudged_mail_does_not_carry_a_pool_of_the_customers_choice():
 
     assert "x-penstock-pool" in decision.remove_headers
     assert decision.transport == ""
+
+
+def forward(number, odds=6.0, login="", name="joe@example.com", ip="10.0.0.25"):
+    """What an inbound host hands on for joe; a stranger wrote it, and another header below ours."""
+    one = submission(odds, [f"joe{number}@elsewhere.example"], login=login, at=NOW + number)
+    connection = replace(one.connection, client_ip=ip, is_trusted_peer=True)
+    head = f"X-Penstock-Forward: {name}\r\nX-Penstock-Forward: ann@example.com\r\nX-Forwarded-To: x@y.example\r\n"
+    return replace(one, connection=connection, raw=head.encode() + one.raw)
+
+
+async def test_forwards_of_an_inbound_host_never_count_against_the_account(store):
+    """Spam that others wrote, to anybody: accepted, by the pool for forwards, and what bounces says nothing of joe."""
+    choices = Pools({"default": "normal", "forwarded": "forwards", "poor": "risk"})
+    gate, _ = pipeline(store, pools=choices, inbound=("10.0.0.0/24",))
+    found = [await gate.judge(forward(number)) for number in range(12)]
+    await gate.absorb(Event(NOW + 20, "bounced", "sasl:joe@example.com", found[0].id, detail="550 5.1.1 unknown"))
+    own = await gate.judge(submission(at=NOW + 30))
+
+    assert {(one.action, one.pool, one.kind) for one in found} == {(Action.ACCEPT, "forwards", Kind.FORWARDED)}
+    assert {str(one.account) for one in found} == {"sasl:joe@example.com"}
+    assert (own.standing, own.score, own.pool) == (Standing.NEW, 0.0, "normal")
+
+
+@pytest.mark.parametrize("claim", [{"login": "joe@example.com"}, {"ip": "192.0.2.7"}])
+async def test_a_claim_to_be_a_forward_helps_nobody(store, claim):
+    """With a login, or from another host, the same headers change nothing: the account answers for it."""
+    gate, _ = pipeline(store, pools=Pools({"default": "normal", "forwarded": "forwards"}), inbound=("10.0.0.0/24",))
+    found = [await gate.judge(forward(number, **claim)) for number in range(12)]
+
+    assert "forwards" not in {one.pool for one in found}
+    assert found[-1].score > 4.0

@@ -35,6 +35,8 @@ class Message(Struct, frozen=True):
     parts: tuple[str, ...] = ()
     """Kinds of attachments."""
     is_identified: bool = True
+    is_forward: bool = False
+    """Whether the inbound side forwards it for the account."""
     has_login: bool = False
     """Whether credentials vouch for the account, so that they may have been stolen."""
 
@@ -60,6 +62,8 @@ def is_machine(message: Message, account: AccountState) -> bool:
     Headers are not believed. No credentials are involved; the reverse-path is null, or the one recipient is where
     this account's mail always goes.
     """
+    if message.is_forward:
+        return True
     if message.has_login or len(message.recipients) != 1:
         return False
     if message.verdict.kind is Kind.AUTOMATIC:

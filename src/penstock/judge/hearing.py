@@ -50,6 +50,8 @@ def hear(submission: Submission, content: Content, rules: Rules) -> Heard:
     parsed = parse(submission.raw)
     attribution = rules.identity.attribute(submission.connection, submission.envelope, parsed.headers)
     verdict = content.weigh(parsed, submission.raw, submission.envelope)
+    if attribution.is_forward:
+        verdict = replace(verdict, kind=Kind.FORWARDED)
     account = attribution.account
     recipients = tuple(dict.fromkeys(one.lower() for one in submission.envelope.rcpt_to))
     links = [one.domain for one in parsed.links if one.domain and not one.is_quoted]
@@ -67,7 +69,8 @@ def hear(submission: Submission, content: Content, rules: Rules) -> Heard:
         links=tuple(dict.fromkeys(links))[:_MOST_LINKS],
         parts=tuple(dict.fromkeys(one.kind or one.content_type for one in parsed.attachments))[:_MOST_LINKS],
         is_identified=account.kind != "none",
-        has_login=account.kind == "sasl",
+        is_forward=attribution.is_forward,
+        has_login=account.kind == "sasl" and not attribution.is_forward,
     )
     return Heard(submission, parsed, attribution, verdict, message)
 

@@ -24,6 +24,8 @@ from msgspec import Struct
 from penstock.model import Account, Connection, Envelope
 
 _LONGEST = 1000  # characters of a header that an extractor looks at; no login is longer
+FORWARDS = "forwarded"
+"""The source of what the inbound side forwards: apart from the places where the account itself acts."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -77,6 +79,11 @@ class Attribution(Struct, frozen=True):
     """Where the account acts from: the client's network, or the script behind a header."""
     plan: str = ""
 
+    @property
+    def is_forward(self) -> bool:
+        """Whether the inbound side hands this on for the account, so that others wrote it."""
+        return self.source == FORWARDS
+
 
 class Identity(Struct, frozen=True):
     """The rules of attribution of one provider."""
@@ -84,15 +91,33 @@ class Identity(Struct, frozen=True):
     extractors: tuple[Extractor, ...]
     trusted_hosts: tuple[Network, ...]
     tenancy: Tenancy = Tenancy()
+    inbound_hosts: tuple[Network, ...] = ()
+    """Hosts that take mail in and forward it for accounts; no customer can send from there."""
+    forward_header: str = ""
+    """Lower case; its first field names the account whose forward this is."""
 
     def attribute(self, connection: Connection, envelope: Envelope, headers: Sequence[tuple[str, str]]) -> Attribution:
         """Whose mail this is. `headers` are (lower-case name, value) top to bottom. Never raises."""
+        if self._is_forward(connection, envelope):
+            return self._forwarded(connection, headers)
         believed = self._believed(connection, headers)
         for extractor in self.extractors:
             value = self._extract(extractor, connection, envelope, believed)
             if value:
                 return self._attributed(extractor.kind, value, connection)
         return Attribution(Account("none", "unidentified"), network_of(connection.client_ip))
+
+    def _is_forward(self, connection: Connection, envelope: Envelope) -> bool:
+        """By facts alone: who hands it in, and that nobody logged in. What the mail says of itself is a claim."""
+        is_ours = connection.is_trusted_peer and not connection.login and bool(envelope.mail_from)
+        return is_ours and is_in(connection.client_ip, self.inbound_hosts)
+
+    def _forwarded(self, connection: Connection, headers: Sequence[tuple[str, str]]) -> Attribution:
+        """The account that the inbound side names on top; its host where it names none."""
+        name = _from_header(Extractor("header", "sasl", self.forward_header), headers)
+        account = Account("sasl", name) if name else Account("host", connection.client_ip)
+        tenant, plan = self.tenancy.of(account)
+        return Attribution(Account(account.kind, account.value, tenant), FORWARDS, plan)
 
     def _attributed(self, kind: str, value: str, connection: Connection) -> Attribution:
         account = Account(kind, value)

@@ -127,7 +127,7 @@ def observe_message(
     move(account, now, is_suspect=is_suspect, is_proven=is_proven, reason=_why(stream))
     if account.standing == Standing.SUSPENDED and message.account not in policy.exempt:
         wanted, reason, retry = Action.REJECT, "PS-SUSPENDED", 0.0
-    if wanted is Action.ACCEPT:
+    if wanted is Action.ACCEPT and not message.is_forward:
         _learn(account, source, message, terms, policy)
     evidence = terms.evidence
     if abs(carried) > 0.005:
