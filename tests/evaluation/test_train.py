@@ -8,8 +8,10 @@ import pytest
 
 from penstock.evaluation.content import evaluate_content, evaluate_stream, outgoing
 from penstock.evaluation.corpus import corpus_folder, read_index, read_samples
-from penstock.evaluation.train import train
+from penstock.evaluation.occasions import COPIES, occasions
+from penstock.evaluation.train import Row, row_weights, train
 from penstock.judge.content import ContentModel
+from penstock.judge.message import parse
 
 SHIPPED = resources.files("penstock") / "weights" / "content.bin"
 GOOD = "meeting report agenda project review budget notes draft schedule release patch test branch merge".split()
@@ -83,6 +85,34 @@ def test_online_learns_and_frozen_does_not(corpus):
     assert evaluate_content(index, frozen, online=False, progress=quiet).figures.roca_percent == 50.0
     assert frozen.to_bytes() == ContentModel.blank().to_bytes()
     assert evaluate_content(index, learner, online=True, progress=quiet).figures.roca_percent < 15
+
+
+def test_a_group_counts_no_more_than_its_limit():
+    """A thousand letters of one robot weigh as thirty; the label's messages together still weigh what they number."""
+    senders = ["robot"] * 1000 + [f"person{n}" for n in range(100)]
+    rows = [Row("lists", sender, {}, False) for sender in senders]
+
+    weights = row_weights(rows)
+
+    assert sum(weights) == pytest.approx(len(rows))
+    assert sum(weights[:1000]) / sum(weights[1000:]) == pytest.approx(30 / 100)
+
+
+def test_letters_of_occasions_are_whole_and_the_same_each_time():
+    """Every blank is filled in, half are pages, and a lure never links to its sender's own site."""
+    samples = list(occasions())
+
+    assert samples == list(occasions())
+    assert len(samples) > 100 * COPIES
+    for sample in samples:
+        parsed = parse(sample.raw)
+        told = f"{parsed.subject} {parsed.text}"
+        assert parsed.text
+        assert "{" not in told
+        assert "}" not in told
+        home = parsed.from_address.rpartition("@")[2]
+        assert all((home in link.url) != sample.is_abuse for link in parsed.links if link.host), told
+    assert sum(parse(sample.raw).has_html for sample in samples) == len(samples) // 2
 
 
 def test_an_archive_reads_as_its_folder(corpus, tmp_path):
