@@ -437,9 +437,10 @@ class Pipeline(Steering):
         """
         if event.what == "bounced" and not event.reason:
             event = replace(event, reason=self._rules.reply_reason(event.detail))
-        name = await self._whom(event)
-        if not name:
+        traced = await self._traced(event)
+        if traced is None:
             return None
+        event, name = traced, traced.account
         account, source, taken = f"a:{name}", f"s:{name}|{event.source}", f"e:{name}|{event.key}"
         found: list[Assessment] = []
 
@@ -475,12 +476,22 @@ class Pipeline(Steering):
             await self._lessons.complaint(event)
         return found[0].standing if found else None
 
-    async def _whom(self, event: Event) -> str:
-        """The account that an event speaks of; nobody's where others wrote the message and it was only forwarded."""
-        row = await self._store.decision(event.decision_id) if event.decision_id else None
-        if row is not None and row.source == FORWARDS:
-            return ""
-        return event.account or (str(row.decision.account) if row is not None else "")
+    async def _traced(self, event: Event) -> Event | None:
+        """The event with the account and the source of the message that it is about; None where nobody is meant.
+
+        Deliveries are many and say little: they are not looked up where the account is known. What comes back to
+        automatic mail and forwards says nothing about the account that they pass through.
+        """
+        if not event.decision_id or (event.account and event.what == "delivered"):
+            return event if event.account else None
+        row = await self._store.decision(event.decision_id)
+        if row is None:
+            return event if event.account else None
+        account, kind = event.account or str(row.decision.account), row.decision.kind
+        is_automatic = kind is Kind.FORWARDED or (kind is Kind.AUTOMATIC and not row.mail_from)
+        if row.source == FORWARDS or (is_automatic and not account.startswith("sasl:")):
+            return None
+        return replace(event, account=account, source=event.source or row.source)
 
 
 def _amounts(heard: Heard, new_recipients: int) -> dict[str, int]:

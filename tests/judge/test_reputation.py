@@ -35,7 +35,7 @@ class Life:
             account="sasl:joe@example.com",
             tenant="example.com",
             source=source,
-            client="",
+            client=more.pop("client", "a program"),
             mail_from=more.pop("mail_from", "joe@example.com"),
             recipients=tuple(to),
             verdict=Verdict(odds, kind),
@@ -95,7 +95,7 @@ def test_a_stolen_password_at_three_in_the_morning_is_stopped_within_three_messa
     outcomes = []
     for _ in range(20):
         life.now += 0.5
-        outcomes.append(life.send(life.strangers(1), odds=5.0, source="198.51.100.0/24", text=7))
+        outcomes.append(life.send(life.strangers(1), odds=5.0, source="198.51.100.0/24", text=7, client="bot"))
     leaked = sum(one.wanted is Action.ACCEPT for one in outcomes)
 
     assert leaked <= 3
@@ -161,7 +161,6 @@ def test_no_single_message_and_no_single_group_suspends():
 def test_only_recipients_that_never_were_speak_against_the_account():
     """A full mailbox or a blocked address of ours says nothing about whom the account writes to."""
     life = Life()
-    life.owner(5)
 
     for reason in ("mailbox-full", "ip-blocked", "policy", "unclear"):
         assert life.event("bounced", reason=reason).evidence == ()
@@ -200,7 +199,7 @@ def test_changed_credentials_give_the_account_back():
     life = Life()
     life.owner(30)
     for _ in range(12):
-        life.send(life.strangers(1), odds=6.0, source="198.51.100.0/24", text=life.count)
+        life.send(life.strangers(1), odds=6.0, source="198.51.100.0/24", text=life.count, client="bot")
     assert read_account(life.account, life.now).standing == "suspended"
 
     life.now += 60

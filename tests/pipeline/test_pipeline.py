@@ -125,9 +125,15 @@ async def test_an_ordinary_message_passes_with_token_and_pool(store):
 
 
 async def test_a_hijacked_account_is_held_then_suspended_and_refused_at_mail(store):
-    """Strangers and bad content: held mail lies in the store with its bytes, then the account is closed."""
+    """Strangers, bad content and unknown recipients: held mail lies in the store, then the account is closed."""
     gate, _ = pipeline(store)
-    decisions = [await gate.judge(submission(3.5, strangers(3), at=NOW + number)) for number in range(12)]
+    decisions = []
+    for number in range(12):
+        one = submission(3.5, strangers(3), at=NOW + number)
+        decisions.append(await gate.judge(one))
+        if decisions[-1].action is Action.ACCEPT:
+            for to in one.envelope.rcpt_to:
+                await gate.absorb(Event(NOW + number, "bounced", "", one.id, to, detail="550 5.1.1 unknown"))
 
     actions = [one.action for one in decisions]
     held = await store.held()
@@ -141,8 +147,8 @@ async def test_a_hijacked_account_is_held_then_suspended_and_refused_at_mail(sto
     refusal = (await gate.admit(Opening(connection, "joe@example.com", NOW + 20))).refusal
     assert refusal is not None
     assert refusal.line().startswith("450 4.7.1 [PS-SUSPENDED]")
-    assert [one.what for one in await store.audit(target="sasl:joe@example.com")] == ["suspend-account"]
-    assert [one.payload["what"] for one in await store.outbox(topic="notice")] == ["standing"]
+    assert "suspend-account" in {one.what for one in await store.audit(target="sasl:joe@example.com")}
+    assert {one.payload["what"] for one in await store.outbox(topic="notice")} == {"standing"}
 
 
 async def test_observe_mode_says_what_it_would_do(store):

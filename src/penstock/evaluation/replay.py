@@ -175,6 +175,8 @@ class Replay:
                 await self._absorb(Event(now, "password-changed", event.account))
 
     async def _try(self, pending: _Pending, now: float) -> None:
+        if pending.tries and pending.message.truth == "abuse" and pending.message.account not in self._compromised:
+            return  # the thief's credentials are gone before the next try
         submission = submission_of(pending.message, pending.raw, now)
         started = process_time()
         decision = await self._judge.judge(submission)

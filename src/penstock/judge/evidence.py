@@ -10,6 +10,7 @@ from penstock.judge.history import AccountState, SourceState, tag
 from penstock.model import Evidence, Kind, Verdict
 
 _FRESH_S = 86400.0
+MANY_BLIND = 5
 MANY_TENANTS = 3
 """From so many unrelated customers on, a shared fingerprint says something about each account."""
 
@@ -34,6 +35,8 @@ class Message(Struct, frozen=True):
     """Registrable domains of links in new text."""
     parts: tuple[str, ...] = ()
     """Kinds of attachments."""
+    blind: int = 0
+    """Recipients that neither To nor Cc names."""
     is_identified: bool = True
     is_forward: bool = False
     """Whether the inbound side forwards it for the account."""
@@ -83,6 +86,7 @@ def weigh(
     if not machine:
         _links(message, account, found, groups)
         _recipients(message, account, new, found, groups)
+        _copies(message, account, source, found, groups)
         _login(message, account, source, found, groups)
         if not is_repeated(message, source):
             _campaigns(campaigns, found, groups)
@@ -91,7 +95,7 @@ def weigh(
 
 def repeated(message: Message, account: AccountState) -> Terms:
     """An MTA's second try is no new evidence; whom it goes to still counts for probation."""
-    return Terms((), {}, _new_recipients(message, account), channels.content(0.0, account.content)[1])
+    return Terms((), {}, _new_recipients(message, account), channels.content(0.0, account.content, account.centre)[1])
 
 
 def _new_recipients(message: Message, account: AccountState) -> int:
@@ -101,7 +105,7 @@ def _new_recipients(message: Message, account: AccountState) -> int:
 def _content(
     message: Message, account: AccountState, source: SourceState, found: list[Evidence], groups: dict[str, float]
 ) -> float:
-    nats, usual = channels.content(message.verdict.log_odds, account.content)
+    nats, usual = channels.content(message.verdict.log_odds, account.content, account.centre)
     if is_repeated(message, source):
         found.append(Evidence("content-repeated", 0.0, "a text counted before", "", "content"))
         return usual
@@ -152,40 +156,60 @@ def _recipients(
     fresh, share = channels.novelty(new, count - new, account.novelty)
     before = account.hour_recipients if account.hour == int(message.now // 3600) else 0.0
     fast, usual = channels.velocity(before, before + count, account.hours)
-    both = channels.mean_of([fresh, fast])
-    # The two depend on each other, so the group is the mean of their e-values; each shows the share it has in it.
-    whole = fresh + fast
-    parts = (
-        (fresh / whole * both, fast / whole * both) if whole > 0.01 and min(fresh, fast) > 0 else (both / 2, both / 2)
-    )
+    expected = f"{share * count:.1f} of {count}"
+    seen = f"{new} of {count} never mailed before"
+    found.append(Evidence("new-recipients", round(fresh, 3), seen, expected, "novelty"))
     found.append(
-        Evidence(
-            "new-recipients",
-            round(parts[0], 3),
-            f"{new} of {count} never mailed before",
-            f"{share * count:.1f} of {count}",
-            "recipients",
-        )
+        Evidence("recipients-per-hour", round(fast, 3), f"{before + count:.0f} this hour", f"{usual:.1f}", "velocity")
     )
-    found.append(
-        Evidence(
-            "recipients-per-hour", round(parts[1], 3), f"{before + count:.0f} this hour", f"{usual:.1f}", "recipients"
-        )
+    groups["novelty"], groups["velocity"] = fresh, fast
+
+
+def _copies(
+    message: Message, account: AccountState, source: SourceState, found: list[Evidence], groups: dict[str, float]
+) -> None:
+    """Copies of one text or one new link, however the rest varies."""
+    is_copy = is_copied(message, account, source)
+    nats = channels.copied(is_copy, account.copies)
+    if is_copy:
+        share = (account.copies.yes + 0.2) / (account.copies.yes + account.copies.no + 4.0)
+        seen = f"{message.blind} blind copies" if message.blind >= MANY_BLIND else "sent before today"
+        found.append(Evidence("copies", round(nats, 3), seen, f"{share:.0%} of messages", "copies"))
+    groups["copies"] = nats
+
+
+def is_copied(message: Message, account: AccountState, source: SourceState) -> bool:
+    """Whether the text came from this source before, or one of its links was new to the account today, or the message
+    itself goes to many who do not see each other."""
+    return (
+        message.blind >= MANY_BLIND
+        or is_repeated(message, source)
+        or any(message.now - account.fresh.get(tag(one), 0.0) < _FRESH_S for one in message.links)
     )
-    groups["recipients"] = both
 
 
 def _login(
     message: Message, account: AccountState, source: SourceState, found: list[Evidence], groups: dict[str, float]
 ) -> None:
-    if source.stream.messages or source.good or source.stream.first_at or not message.source:
+    """A network, and then a mail program, that the account never used; its first ones are no news."""
+    if not message.source or source.stream.messages or source.good:
         return
-    nats = min(
-        channels.LOGIN_MOST, channels.new_thing(True, account.sources, abuse=0.95, prior=0.5, most=channels.LOGIN_MOST)
-    )
-    share = (account.sources.yes + 2.0) / (account.sources.yes + account.sources.no + 4.0)
-    found.append(Evidence("new-source", round(nats, 3), message.source, f"{share:.0%} of sessions", "login"))
-    groups["login"] = nats
+    total = 0.0
+    if not source.stream.first_at and account.has_places:
+        total = channels.new_thing(True, account.sources, abuse=0.95, prior=0.1, most=channels.LOGIN_MOST)
+        share = (account.sources.yes + 0.4) / (account.sources.yes + account.sources.no + 4.0)
+        found.append(Evidence("new-source", round(total, 3), message.source, f"{share:.0%} of sessions", "login"))
+    if message.client and account.learnt:
+        is_new = is_new_client(message, account)
+        nats = channels.new_thing(is_new, account.clients, abuse=0.7, prior=0.25, most=1.5)
+        found.append(Evidence("new-client" if is_new else "known-client", round(nats, 3), message.client, "", "login"))
+        total += nats
+    groups["login"] = total
+
+
+def is_new_client(message: Message, account: AccountState) -> bool:
+    """Whether the account never sent with this mail program."""
+    return not account.places.has("@" + message.client)
 
 
 def _campaigns(campaigns: tuple[CampaignView, ...], found: list[Evidence], groups: dict[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ from penstock.judge.rules import Rules
 from penstock.model import Envelope, Kind, Submission, Verdict
 
 _MOST_LINKS = 20
+_VERSION = re.compile(r"[\d(/].*", re.DOTALL)
+_NUMBER = re.compile(r"\d+")
 
 
 class Content(Protocol):
@@ -60,7 +63,7 @@ def hear(submission: Submission, content: Content, rules: Rules) -> Heard:
         account=str(account),
         tenant=account.tenant,
         source=attribution.source,
-        client=submission.connection.helo,
+        client=client_of(parsed, submission.connection.helo),
         mail_from=submission.envelope.mail_from,
         recipients=recipients,
         verdict=verdict,
@@ -68,11 +71,20 @@ def hear(submission: Submission, content: Content, rules: Rules) -> Heard:
         texts=text_tags(verdict.fingerprints),
         links=tuple(dict.fromkeys(links))[:_MOST_LINKS],
         parts=tuple(dict.fromkeys(one.kind or one.content_type for one in parsed.attachments))[:_MOST_LINKS],
+        blind=len(set(recipients).difference(parsed.to)),
         is_identified=account.kind != "none",
         is_forward=attribution.is_forward,
         has_login=account.kind == "sasl" and not attribution.is_forward,
     )
     return Heard(submission, parsed, attribution, verdict, message)
+
+
+def client_of(parsed: Parsed, helo: str) -> str:
+    """The mail program without its version, or where it does not say so, the shape of its HELO name."""
+    program = parsed.header("user-agent") or parsed.header("x-mailer")
+    if program:
+        return _VERSION.sub("", program[:80]).strip().lower()
+    return "[]" if helo.startswith("[") else _NUMBER.sub("0", helo[:80].lower())
 
 
 def kind_for_limits(heard: Heard) -> Kind:

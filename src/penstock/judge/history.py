@@ -7,19 +7,15 @@ that left while nothing spoke against the account is learnt, so that an abuser c
 
 from __future__ import annotations
 
-from math import exp
-
 import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
+from penstock.judge.streams import Stream
+
 _BLOOM_BYTES = 576
 _PLACES_BYTES = 64
 _BLOOM_PROBES = 3
-GROUP_MOST = {"links": 4.0, "login": 4.0, "recipients": 10.0, "campaign": 8.0, "listings": 2.0}
-"""How much each kind of evidence can add to a test before another one must come."""
-_STREAM_HALF_LIFE_S = 2 * 86400.0
-_LN2 = 0.6931471805599453
 
 
 class Known(Struct, array_like=True):
@@ -85,40 +81,6 @@ class Moments(Struct, array_like=True):
         self.squares += step * (value - self.mean)
 
 
-class Stream(Struct, array_like=True):
-    """The sequential test of one stream of messages: its statistic, and which evidence it is made of."""
-
-    nats: float = 0.0
-    """The CUSUM W of Page (1954), never below zero."""
-    groups: dict[str, float] = {}
-    """Evidence since the statistic last was zero, by group."""
-    messages: int = 0
-    first_at: float = 0.0
-    seen_at: float = 0.0
-    texts: list[int] = []
-    """Tags of the last texts, each of which counts as content once; negative where it spoke for the owner."""
-
-    def fade(self, now: float) -> None:
-        """What was seen days ago says less about today; lowering an e-process keeps it valid."""
-        if self.nats > 0.0 and self.seen_at and now > self.seen_at:
-            keep = keep_over(now - self.seen_at, _STREAM_HALF_LIFE_S)
-            self.nats *= keep
-            self.groups = {group: nats * keep for group, nats in self.groups.items()}
-            self.seen_at = now
-
-    def add(self, terms: dict[str, float], most: float) -> None:
-        """One step of the test with the evidence of one message or event, by group."""
-        for group, nats in terms.items():
-            before = self.groups.get(group, 0.0)
-            after = max(-most, min(GROUP_MOST.get(group, most), before + nats))
-            self.groups[group] = after
-            # What is beyond a group's most adds nothing: no kind of evidence can go on and on by itself.
-            self.nats += min(nats, max(0.0, after - before)) if nats > 0 else nats
-        self.nats = min(most, self.nats)
-        if self.nats <= 0.0:
-            self.nats, self.groups = 0.0, {}
-
-
 class Slow(Struct, array_like=True):
     """The slow start of an account whose recipients alone are odd: so many in five minutes, then four times as many."""
 
@@ -152,13 +114,19 @@ class AccountState(Struct, array_like=True):
     hour_recipients: float = 0.0
     content: Fading = msgspec.field(default_factory=Fading)
     """Sum of e^evidence, and its weight: the mean of the content e-value over the owner's own mail."""
+    centre: float = 0.0
+    """Mean log-odds of the content of the owner's own mail, shrunk towards nought."""
     links: Fading = msgspec.field(default_factory=Fading)
     parts: Fading = msgspec.field(default_factory=Fading)
     fresh: dict[int, float] = {}
     """Tags of link domains and attachment types that are new to the account, with the time of the first."""
     places: Known = msgspec.field(default_factory=lambda: Known(size=_PLACES_BYTES))
     """Link domains and attachment types sent before."""
+    copies: Fading = msgspec.field(default_factory=Fading)
+    """Messages that repeat a text or a new link of the same day, and others."""
     sources: Fading = msgspec.field(default_factory=Fading)
+    clients: Fading = msgspec.field(default_factory=Fading)
+    """New sources that brought a mail program which the account never used, and others."""
     bounces: Fading = msgspec.field(default_factory=Fading)
     day: int = 0
     day_new: int = 0
@@ -168,8 +136,15 @@ class AccountState(Struct, array_like=True):
     """Digests of the last messages, so that an MTA's retry is no new evidence."""
     complaints: Fading = msgspec.field(default_factory=Fading)
     traps: int = 0
+    dead: list[int] = []
+    """Tags of the last recipients that turned out unknown: each counts once, however often it is written to."""
     reset_at: float = 0.0
     """When its credentials last changed or a person cleared it; evidence of sources from before is void."""
+
+    @property
+    def has_places(self) -> bool:
+        """Whether it is known from where the account acts, so that another place is news."""
+        return self.sources.yes + self.sources.no > 0.0
 
 
 class SourceState(Struct, array_like=True):
@@ -245,8 +220,3 @@ def remember(tags: list[int], text: str, most: int) -> bool:
     if len(tags) > most:
         del tags[0]
     return True
-
-
-def keep_over(seconds: float, half_life_s: float) -> float:
-    """What share of a weight is left after some time."""
-    return exp(-_LN2 * max(0.0, seconds) / half_life_s)

@@ -7,17 +7,31 @@ from math import log
 from msgspec import Struct
 
 MESSAGES_A_YEAR = 7300.0
-"""Of an ordinary account, twenty a day; who sends more meets a higher line."""
+"""Of an ordinary account, twenty a day."""
+FEWEST_A_YEAR = 365.0
+"""An account that sends less is held to the line of one message a day: what is assumed of it weighs more."""
+CHANGES_A_YEAR = 0.4
+"""How often a good customer begins something that looks like a blast: a newsletter, a shop, a greeting to everybody."""
 _STREAMS = 2.0
 """Two statistics run for each message: its source's and its account's."""
+
+
+class Lines(Struct, frozen=True):
+    """What one account's statistics are held against, in nats."""
+
+    hold: float
+    suspend: float
+    hold_bulk: float
+    suspend_bulk: float
+    """Of the statistic against a good customer's change of habits."""
 
 
 class Policy(Struct, frozen=True):
     """Thresholds in nats, and what is exempt from them."""
 
-    hold: float
-    suspend: float
-    campaign: float
+    false_suspensions: float = 1e-3
+    """Tolerated for one account in one year."""
+    false_holds: float = 0.1
     watch: float = 4.6
     """Above it an account's standing is poor and its pool another."""
     throttle: float = 7.0
@@ -26,6 +40,33 @@ class Policy(Struct, frozen=True):
     """Content's log-odds (one in ten thousand) at which one message is kept, if it also goes to a stranger."""
     probation_recipients_per_day: int = 50
     exempt: frozenset[str] = frozenset()
+
+    @property
+    def hold(self) -> float:
+        """The line of an ordinary account."""
+        return self.lines(MESSAGES_A_YEAR).hold
+
+    @property
+    def suspend(self) -> float:
+        """The line of an ordinary account."""
+        return self.lines(MESSAGES_A_YEAR).suspend
+
+    @property
+    def campaign(self) -> float:
+        """The line of a campaign over several accounts."""
+        return self.hold
+
+    def lines(self, per_year: float) -> Lines:
+        """The lines of an account that sends so many messages in a year.
+
+        h = ln(m/f) + ln(streams): a CUSUM of e-values has at most f false alarms in m messages (Lorden 1971). Who sends
+        more meets a higher line, so that the budget is the same for every account. m of the second statistic are
+        the changes of habit.
+        """
+        messages = log(max(FEWEST_A_YEAR, per_year) * _STREAMS)
+        hold, suspend = -log(self.false_holds), -log(min(self.false_suspensions, self.false_holds))
+        changes = log(CHANGES_A_YEAR)
+        return Lines(messages + hold, messages + suspend, max(0.0, changes + hold), max(0.0, changes + suspend))
 
     @classmethod
     def from_budgets(
@@ -36,14 +77,10 @@ class Policy(Struct, frozen=True):
         probation_recipients_per_day: int = 50,
         exempt: frozenset[str] = frozenset(),
     ) -> Policy:
-        """h = ln(m/f) + ln(streams): a CUSUM of e-values has at most f false alarms in m messages (Lorden 1971)."""
-        suspend = log(MESSAGES_A_YEAR / false_suspensions_per_account_year) + log(_STREAMS)
-        hold = log(MESSAGES_A_YEAR / false_holds_per_account_year) + log(_STREAMS)
+        """The policy of what an operator tolerates."""
         return cls(
-            hold=hold,
-            suspend=max(suspend, hold),
-            campaign=hold,
-            throttle=min(7.0, hold),
+            false_suspensions=false_suspensions_per_account_year,
+            false_holds=false_holds_per_account_year,
             probation_recipients_per_day=probation_recipients_per_day,
             exempt=exempt,
         )
