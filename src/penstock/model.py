@@ -437,6 +437,8 @@ class DecisionRow(Struct, frozen=True):
     subject: str
     size_bytes: int
     source: str = ""
+    domains: tuple[str, ...] = ()
+    """Domains that the message shows to lists: of From, of DKIM signatures, of its first links (registrable)."""
 
 
 class Severity(StrEnum):

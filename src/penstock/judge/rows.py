@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from penstock.judge.hearing import Heard
 from penstock.judge.limits import Counted
 from penstock.judge.reputation import Assessment
 from penstock.model import AccountRow, Decision, DecisionRow, Held, OutboxItem, Standing, Submission
+
+_DKIM_DOMAIN = re.compile(r"(?<![^;\s])d\s*=\s*([^;\s]+)")
+_MOST_SIGNATURES = 4
+_MOST_LINKS = 8
+_LONGEST_DOMAIN = 253
 
 
 def decision_row(decision: Decision, submission: Submission, heard: Heard | None) -> DecisionRow:
@@ -21,7 +28,16 @@ def decision_row(decision: Decision, submission: Submission, heard: Heard | None
         subject=heard.parsed.subject[:200] if heard is not None else "",
         size_bytes=len(submission.raw),
         source=heard.attribution.source if heard is not None else "",
+        domains=shown_domains(heard) if heard is not None else (),
     )
+
+
+def shown_domains(heard: Heard) -> tuple[str, ...]:
+    """The domains that a message shows to lists, once each, bounded: From, DKIM's d= (RFC 6376, 3.5), links."""
+    signatures = [value for name, value in heard.parsed.headers if name == "dkim-signature"][:_MOST_SIGNATURES]
+    signed = [match[1] for match in map(_DKIM_DOMAIN.search, signatures) if match is not None]
+    found = [heard.parsed.from_address.rpartition("@")[2], *signed, *heard.message.links[:_MOST_LINKS]]
+    return tuple(dict.fromkeys([one.lower() for one in found if 0 < len(one) <= _LONGEST_DOMAIN]))
 
 
 def account_row(heard: Heard, found: Assessment, decision: Decision) -> AccountRow:

@@ -31,7 +31,8 @@ class BlocklistsSection(Section):
     domains: list[str] = []
     """Domains to watch: those of envelope senders, From, DKIM."""
     sent_domains: int = Field(0, ge=0, le=10_000)
-    """Watch so many sender domains of the last day's mail too, the busiest first; 0 for none."""
+    """Watch so many domains of the last day's mail too, the busiest first: of envelope senders, From, DKIM signatures
+    and the links that customers send. 0 for none."""
     every_minutes: float = Field(60, gt=0)
     """How often a target of importance 1 is asked for at a list of low severity."""
     sending_importance: int = Field(6, ge=1, le=10)

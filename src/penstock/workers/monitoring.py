@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import islice
 
 from penstock.clients.dns import Resolver, ResolverSettings, server_of, system_servers
 from penstock.clients.dnsbl import Lists
@@ -43,7 +44,7 @@ class Monitoring:
         self.watched = watched_in(settings)
         watching = MonitorSettings(self.watched, section.every_minutes * 60.0)
         asking = Lists(self._resolver, lists)
-        self.monitor = Monitor(watching, asking, store, now=now, jitter=random.random, more=self._sent_domains)
+        self.monitor = Monitor(watching, asking, store, now=now, jitter=random.random, more=self.sent_domains)
         contacts = tuple(Contacts(one.network, tuple(one.contacts)) for one in section.ranges)
         telling = AlertSettings(
             section.alert_severity, section.alert_lists, section.digest_minutes * 60.0, contacts, bool(section.webhook)
@@ -72,20 +73,22 @@ class Monitoring:
             found.append((LOOK_S, "webhooks", self._webhooks.run_once))
         return found
 
-    async def _sent_domains(self) -> tuple[Watched, ...]:
-        """The busiest sender domains of the last day, looked up again every ten minutes."""
+    async def sent_domains(self) -> tuple[Watched, ...]:
+        """The busiest domains of the last day's mail, looked up again every ten minutes; a message counts each once."""
         now = self._now()
         if not self._most_domains or now < self._domains[0]:
             return self._domains[1]
         counts, before = Counter[str](), ""
         for _ in range(_MOST_ROWS // _PAGE):
             rows = await self._store.decisions(DecisionSearch(since=now - 86400.0, before=before, limit=_PAGE))
-            counts.update(row.mail_from.rpartition("@")[2].lower() for row in rows)
+            for row in rows:
+                counts.update({row.mail_from.rpartition("@")[2].lower(), *row.domains})
             if len(rows) < _PAGE:
                 break
             before = rows[-1].decision.id
-        names = [name for name, _ in counts.most_common(self._most_domains) if _is_domain(name)]
-        self._domains = (now + _DOMAINS_S, tuple(map(Watched, names)))
+        names = (_domain(name) for name, _ in counts.most_common())
+        busiest = islice(filter(None, names), self._most_domains)
+        self._domains = (now + _DOMAINS_S, tuple(map(Watched, dict.fromkeys(busiest))))
         return self._domains[1]
 
 
@@ -109,8 +112,10 @@ def watched_in(settings: Settings) -> tuple[Watched, ...]:
     return watched_of(found + [(name, 1) for name in section.domains])
 
 
-def _is_domain(name: str) -> bool:
+def _domain(name: str) -> str:
+    """A name as lists know it; empty for what is none, such as an address in a link."""
     try:
-        return "." in to_ascii(name)
+        known = to_ascii(name)
     except ValueError:
-        return False
+        return ""
+    return "" if known.rpartition(".")[2].isdigit() or "." not in known else known
