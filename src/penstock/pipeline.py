@@ -142,8 +142,8 @@ class Pipeline(Steering):
         self._clock = clock
         self._asker = asker
         self._lessons = lessons
-        self.live = Live()
-        """IPs that are taken out, and pins; whoever reads them from the store puts them here."""
+        self.pools, self.live = rules.pools, Live()
+        """Pools with the warm-up as it stands, and IPs taken out, and pins; whoever reads the store puts them here."""
 
     # Mail.
 
@@ -306,7 +306,7 @@ class Pipeline(Steering):
         rules, message = self._rules, heard.message
         account, source, limit = f"a:{message.account}", f"s:{message.account}|{message.source}", f"l:{message.account}"
         place = f"p:{message.account}"
-        is_placed = bool(rules.pools.choices) and may_name_pool(rules, heard.submission)
+        is_placed = bool(self.pools.choices) and may_name_pool(rules, heard.submission)
         account_limits, _ = rules.limits(heard.attribution.plan, kind_for_limits(heard))
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
@@ -322,7 +322,7 @@ class Pipeline(Steering):
                 written[limit] = Write(outcome.counted.state, LIMITS_KEEP_S)
             if is_placed:
                 level = pools.level_of(found.standing, found.score, rules.policy.throttle)
-                outcome.place, moved = pools.settle(state[place], level, message.now, rules.pools.move_after_s)
+                outcome.place, moved = pools.settle(state[place], level, message.now, self.pools.move_after_s)
                 outcome.moved_from = pools.read_place(state[place]) if moved else None
                 if moved:
                     written[place] = Write(moved, PLACE_KEEP_S)
@@ -337,7 +337,7 @@ class Pipeline(Steering):
         before, after = outcome.moved_from, outcome.place
         if before is None or after is None or decision.standing is Standing.SUSPENDED:
             return ()
-        choices = self._rules.pools.choices
+        choices = self.pools.choices
         old, new = (pools.choose_pool(one.level, Kind.NORMAL, choices) for one in (before, after))
         reason = f"{before.level} to {after.level}"
         move = Audit(heard.message.now, "penstock", "move-pool", heard.account, reason, f"{old} to {new}")
@@ -347,22 +347,22 @@ class Pipeline(Steering):
         if outcome.place is None:
             return Route()
         kind, now = kind_for_pool(heard), heard.message.now
-        return pools.find_route(self._rules.pools, self.live, heard.account, outcome.place.level, kind, now=now)
+        return pools.find_route(self.pools, self.live, heard.account, outcome.place.level, kind, now=now)
 
     def _way(self, heard: Heard, outcome: _Outcome) -> tuple[str, str]:
-        warm_up = self._rules.pools.warm_up
+        warm_up = self.pools.warm_up
         return pools.pick(self._route(heard, outcome), warm_up, heard.message.now, has_room=outcome.has_room)
 
     def _warm_way(self, account: str, level: str, kind: Kind, now: float) -> tuple[str, str]:
         """The way of what is not counted: over warm IPs."""
-        route = pools.find_route(self._rules.pools, self.live, account, level, kind, now=now)
-        return pools.pick(route, self._rules.pools.warm_up, now, has_room=False)
+        route = pools.find_route(self.pools, self.live, account, level, kind, now=now)
+        return pools.pick(route, self.pools.warm_up, now, has_room=False)
 
     def _warm_up_turns(self, heard: Heard, outcome: _Outcome) -> list[Turn]:
         """A turn for each warming IP that may turn out to be the account's; one of them counts."""
         rules, message = self._rules, heard.message
-        warm_up = rules.pools.warm_up
-        if not may_name_pool(rules, heard.submission) or not rules.pools.has_warming(message.now):
+        warm_up = self.pools.warm_up
+        if not may_name_pool(rules, heard.submission) or not self.pools.has_warming(message.now):
             return []
 
         def turn(ip: SendingIp) -> Turn:
@@ -380,7 +380,7 @@ class Pipeline(Steering):
             return Turn(key, (key,), step)
 
         routes = [
-            pools.find_route(rules.pools, self.live, heard.account, level, kind_for_pool(heard), now=message.now)
+            pools.find_route(self.pools, self.live, heard.account, level, kind_for_pool(heard), now=message.now)
             for level in LEVELS
         ]
         warming = {one for one in (pools.first_warming(route, warm_up, message.now) for route in routes) if one}

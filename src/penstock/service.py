@@ -52,6 +52,7 @@ from penstock.workers.notices import Notices, NoticeSettings
 from penstock.workers.pools import PoolKeeper, PoolSettings
 from penstock.workers.reply_blocks import CLEAR_EVERY_S, reply_blocks
 from penstock.workers.upkeep import Chore, Upkeep, UpkeepSettings
+from penstock.workers.warming import WARMING_EVERY_S, Warming, WarmingSettings, read_seen
 
 GRACE_S = 30.0
 """How long a stop waits for messages in flight."""
@@ -219,27 +220,22 @@ class Service:
         if any(pool.ips for pool in settings.pools.named.values()):
             more.append((settings.pools.check_every_s, "pools", self.pool_keeper().run_once))
             more.append((CLEAR_EVERY_S, "reply-blocks", reply_blocks(settings, self.store, self.now).run_once))
+            warming = Warming(WarmingSettings.of(settings), self.rules.pools, self.store, self.now)
+            more.append((WARMING_EVERY_S, "warming", warming.run_once))
         more += queue_chores(settings, self.store, self.now)
         more += monitoring.chores() if monitoring is not None else ()
         return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)
 
     def pool_keeper(self) -> PoolKeeper:
         """What takes listed IPs out of their pools and brings clean ones back."""
-        section = self.settings.pools
-        settings = PoolSettings(
-            severity=section.drain_severity,
-            may_drain_last=section.drain_last,
-            clean_checks=section.clean_checks,
-            clean_s=section.clean_hours * 3600.0,
-            every_s=section.check_every_s,
-            window_s=section.case_hours * 3600.0,
-        )
+        settings = PoolSettings.of(self.settings)
         return PoolKeeper(settings, self.rules.pools, self.store, self.pipeline, now=self.now, new_id=self.new_id)
 
     async def refresh_pools(self) -> None:
         """Let the pipeline know which IPs are taken out, and whom people have pinned."""
         state = await self.store.pool_state()
         self.pipeline.live = Live.of(state.ips, state.pins)
+        self.pipeline.pools = self.rules.pools.as_seen(await read_seen(self.store))
 
     async def _follow_pools(self) -> None:
         """Each process looks by itself, more often than IPs leave."""

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "clients",
         "judge.pools",
         "judge.cases",
+        "judge.warmup",
         "watch",
     },
     "evaluation": {"model", "examples", "judge", "pipeline", "store", "protocols", "config"},

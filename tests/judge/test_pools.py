@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from penstock.judge.pools import LEVELS, Live, Pool, Pools, choose_pool, find_route, level_of, pick, settle
-from penstock.judge.warmup import DAY_S, WarmUp, count, used_on
+from penstock.judge.warmup import DAY_S, Seen, WarmUp, count, used_on
 from penstock.model import Kind, Pin, SendingIp, Standing, transport_name
 
 CHOICES = {"poor": "suspect", "bulk": "bulk", "trusted/bulk": "good-bulk", "default": "normal"}
@@ -163,3 +163,29 @@ def test_no_mail_waits_for_a_warm_up():
 def test_a_transport_is_named_after_pool_and_ip(pool, ip, name):
     """In signs that Postfix and Exim take, without the colon that would end a transport's name."""
     assert transport_name(pool, ip) == name
+
+
+def test_an_ip_that_has_rested_too_long_begins_again():
+    """Idle for thirty days, seen so or told by the first message after it; one that nobody has ever seen stays warm."""
+    seen, month, today = Seen(), 30 * DAY_S, NOW - NOW % DAY_S
+    for ip, last in (("192.0.2.1", NOW - 40 * DAY_S), ("192.0.2.2", NOW - 40 * DAY_S), ("192.0.2.3", 0.0)):
+        seen.note_use(ip, last, NOW - 39 * DAY_S, month)
+    seen.note_use("192.0.2.1", NOW - 40 * DAY_S, NOW, month)
+    seen.note_use("192.0.2.2", NOW - 5.0, NOW, month)
+    seen.note_use("192.0.2.3", 0.0, NOW, month)
+    pools = Pools({"default": "normal"}, {"normal": Pool(IPS)}, warm_up=WARM_UP).as_seen(seen)
+
+    assert seen.anew == {"192.0.2.1": today, "192.0.2.2": today}
+    assert {one.ip: one.warming_since for one in pools.named["normal"].ips if one.warming_since} == seen.anew
+    seen.note_use("192.0.2.1", NOW, NOW, month)
+    seen.note_use("192.0.2.1", NOW + 5 * DAY_S, NOW + 5 * DAY_S, month)
+    assert seen.anew["192.0.2.1"] == today  # and it goes on from there
+
+
+def test_a_domain_belongs_to_the_group_of_its_mx():
+    """Where its own name does not tell; what was asked in vain is among the others."""
+    seen = Seen(hosted={"shop.example": ("gmail", NOW), "alone.example": ("", NOW), "yahoo.com": ("gmail", NOW)})
+    warm_up = Pools(warm_up=WARM_UP).as_seen(seen).warm_up
+
+    found = [warm_up.group_of(f"a@{one}") for one in ("Shop.example", "alone.example", "yahoo.com", "new.example")]
+    assert found == ["gmail", "other", "yahoo", "other"]

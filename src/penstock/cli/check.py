@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from penstock.cli.lists import ListsFile, choices, settings_if_any
 from penstock.cli.output import err, fail, out, show_json, show_table, when
 from penstock.cli.session import Config, Json, opened
-from penstock.clients.dns import Resolver, ResolverSettings, server_of, system_servers
+from penstock.clients.dns import Resolver, ResolverSettings, servers_of
 from penstock.clients.dnsbl import Found, Lists, Target, sort_of, target_of
 from penstock.clients.hosts import ReverseName, addresses_of, reverse_name
 from penstock.config import Settings
@@ -122,7 +122,7 @@ def check(
     try:
         chosen = chosen_lists(*choices(settings, lists))
         asked = resolver or (settings.blocklists.resolver if settings else "")
-        servers = (server_of(asked),) if asked else system_servers()
+        servers = servers_of(asked)
         plan = _Plan(targets)
     except (OSError, ValueError) as trouble:
         fail(str(trouble), UNKNOWN)

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from penstock.cli.output import Check
-from penstock.clients.dns import Resolver, ResolverSettings, server_of, system_servers
+from penstock.clients.dns import Resolver, ResolverSettings, servers_of
 from penstock.clients.hosts import addresses_of, reverse_name
 from penstock.clients.spf import includes
 from penstock.config import Settings
@@ -25,16 +25,10 @@ async def sending_ips(service: Service) -> list[Check]:
     if not ips:
         return []
     listings = await service.store.listings()
-    resolver = ResolverSettings(servers(service.settings), timeout_s=1.5, tries=2)
+    resolver = ResolverSettings(servers_of(service.settings.blocklists.resolver), timeout_s=1.5, tries=2)
     async with Resolver(resolver) as asked:
         found = await asyncio.gather(*(_ip(asked, service.settings, name, ip, listings) for name, ip in ips))
     return [check for checks in found for check in checks]
-
-
-def servers(settings: Settings) -> tuple[tuple[str, int], ...]:
-    """The resolvers that blocklists are asked through, else the system's."""
-    given = settings.blocklists.resolver
-    return (server_of(given),) if given else system_servers()
 
 
 async def _ip(

@@ -20,10 +20,11 @@ from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings, load_settings
 from penstock.judge.pools import Live
 from penstock.judge.replan import Past, Plan, Shift, past_of, replan
-from penstock.judge.warmup import used_on
+from penstock.judge.warmup import WarmUp, used_on
 from penstock.model import Action, Audit, IpState, Pin, SendingIp, transport_name
 from penstock.service import Service, make_pools
 from penstock.store.ports import DecisionSearch, PoolRecords
+from penstock.workers.warming import read_seen
 
 app = typer.Typer(no_args_is_help=True, help="Pools of sending IPs.")
 app.command()(postfix)
@@ -69,18 +70,19 @@ def show(json: Json = False, config: Config = None) -> None:
 
 
 async def _rows(service: Service, states: dict[str, IpState], now: float) -> list[dict[str, object]]:
-    pools, rows = service.rules.pools, list[dict[str, object]]()
+    pools, rows = service.rules.pools.as_seen(await read_seen(service.store)), list[dict[str, object]]()
     for name, pool in pools.named.items():
         for one in pool.ips or (SendingIp(""),):
             state = states.get(one.ip) or IpState(one.ip, name, "active" if one.ip else "", 0.0)
             row: dict[str, object] = {"pool": name, "ip": one.ip, "transport": transport_name(name, one.ip)}
             row |= {"helo": one.helo, "state": state.state, "since": when(state.since), "reason": state.reason}
-            rows.append({**row, "clean_checks": state.clean_checks, "warm_up": await _warm_up(service, one, now)})
+            rows.append(
+                {**row, "clean_checks": state.clean_checks, "warm_up": await _warm_up(service, pools.warm_up, one, now)}
+            )
     return rows
 
 
-async def _warm_up(service: Service, one: SendingIp, now: float) -> str:
-    warm_up = service.rules.pools.warm_up
+async def _warm_up(service: Service, warm_up: WarmUp, one: SendingIp, now: float) -> str:
     if warm_up.is_warm(one, now):
         return ""
     used = used_on((await service.store.read((f"w:{one.ip}",)))[f"w:{one.ip}"], one, now)
@@ -108,9 +110,9 @@ def plan(
 
     async def work(settings: Settings) -> None:
         wanted = load_settings(new) if new else settings
-        pools = make_pools(wanted.pools)
         async with opened(settings) as service:
             state = await service.store.pool_state()
+            pools = make_pools(wanted.pools).as_seen(await read_seen(service.store))
             suspect_at = service.rules.policy.throttle
             if source is None:
                 past = await _past(service, since_of(since, time.time()), most)

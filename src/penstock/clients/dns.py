@@ -241,6 +241,11 @@ def system_servers(path: Path = Path("/etc/resolv.conf")) -> tuple[tuple[str, in
     return tuple(found[:3]) or (("127.0.0.1", 53),)
 
 
+def servers_of(text: str) -> tuple[tuple[str, int], ...]:
+    """The resolver that is named, or else the system's. Raises ValueError."""
+    return (server_of(text),) if text else system_servers()
+
+
 def server_of(text: str) -> tuple[str, int]:
     """`HOST`, `HOST:PORT` or `[V6]:PORT`. Raises ValueError."""
     host, port = text, "53"

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
-from penstock.judge.warmup import WarmUp
+from penstock.judge.warmup import Seen, WarmUp
 from penstock.model import IpState, Kind, Pin, SendingIp, Standing
 
 LEVELS = ("suspect", "poor", "new", "normal", "trusted")
@@ -44,6 +45,16 @@ class Pools(Struct, frozen=True):
     def has_warming(self, now: float) -> bool:
         """Whether any IP still takes a share only."""
         return any(not self.warm_up.is_warm(ip, now) for pool in self.named.values() for ip in pool.ips)
+
+    def as_seen(self, seen: Seen) -> Pools:
+        """The same, with what was learnt about warming: IPs that begin again, and domains' groups by their MX."""
+
+        def renewed(ip: SendingIp) -> SendingIp:
+            return replace(ip, warming_since=max(ip.warming_since, seen.anew.get(ip.ip, 0.0)))
+
+        named = {name: replace(pool, ips=tuple(map(renewed, pool.ips))) for name, pool in self.named.items()}
+        hosted = {domain: group for domain, (group, _) in seen.hosted.items() if group}
+        return replace(self, named=named, warm_up=replace(self.warm_up, hosted=hosted))
 
 
 class Live(Struct, frozen=True):

@@ -22,11 +22,17 @@ class WarmUp(Struct, frozen=True):
     """Group of receivers → recipients on the first day, the second …; after the last day the group is open."""
     receivers: Mapping[str, str] = {}
     """Domain, or `name.*` for a name under any suffix → group."""
+    hosted: Mapping[str, str] = {}
+    """Other domains whose MX belongs to a group → group."""
 
     def group_of(self, recipient: str) -> str:
         """The group that a recipient's domain belongs to."""
         domain = recipient.rpartition("@")[2].lower().rstrip(".")
-        return self.receivers.get(domain) or self.receivers.get(f"{domain.partition('.')[0]}.*") or OTHER
+        return self.by_name(domain) or self.hosted.get(domain) or OTHER
+
+    def by_name(self, domain: str) -> str:
+        """The group that a domain belongs to by its own name; empty where that does not tell."""
+        return self.receivers.get(domain) or self.receivers.get(f"{domain.partition('.')[0]}.*", "")
 
     def is_warm(self, ip: SendingIp, now: float) -> bool:
         """Whether an IP takes whatever comes."""
@@ -36,6 +42,26 @@ class WarmUp(Struct, frozen=True):
         """Recipients of a group that an IP takes on this day; None for any number."""
         caps, day = self.caps.get(group, ()), _day(ip, now)
         return caps[day] if day < len(caps) else None
+
+
+class Seen(Struct):
+    """What is learnt about warming while mail flows."""
+
+    used: dict[str, float] = {}
+    """IP → when it last sent, as far as was looked."""
+    anew: dict[str, float] = {}
+    """IP → midnight UTC of the day on which its warm-up began again, after a long rest."""
+    hosted: dict[str, tuple[str, float]] = {}
+    """Domain → (group of its MX, or empty for none; when that was asked)."""
+
+    def note_use(self, ip: str, last: float, now: float, rest_s: float) -> None:
+        """Note when an IP last sent (0: never seen); who rested for so long is as unknown as a new one."""
+        before = self.used.get(ip, 0.0)
+        newest = last if last > before else now
+        if before and rest_s and newest - before >= rest_s:
+            self.anew[ip] = newest - newest % DAY_S
+        if max(last, before):
+            self.used[ip] = max(last, before)
 
 
 class Used(Struct, array_like=True):

@@ -40,6 +40,12 @@ RECEIVERS = {
     "yahoo": ("yahoo.*", "ymail.com", "rocketmail.com", "aol.*", "aim.com", "verizon.net"),
     "apple": ("icloud.com", "me.com", "mac.com"),
 }
+RECEIVER_MX = {
+    "gmail": ("google.com", "googlemail.com"),
+    "microsoft": ("protection.outlook.com", "mx.microsoft"),
+    "yahoo": ("yahoodns.net",),
+    "apple": ("icloud.com",),
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
@@ -93,12 +99,18 @@ class WarmUpSection(Section):
     caps: dict[str, list[int]] = {name: list(caps) for name, caps in WARM_UP_CAPS.items()}
     """Recipients a day for each group of receivers, from the first day on; after the last day the IP is warm."""
     receivers: dict[str, list[str]] = {name: list(domains) for name, domains in RECEIVERS.items()}
-    """Which domains belong to a group; `name.*` is that name under every suffix. All others are "other"."""
+    """Which domains belong to a group; `name.*` is that name under every suffix."""
+    mx: dict[str, list[str]] = {name: list(names) for name, names in RECEIVER_MX.items()}
+    """Names under which the mail hosts of a group lie: a domain that `receivers` does not know belongs to the group of
+    its MX, which is looked up while an IP is warming. All others are "other"."""
+    rest_days: float = Field(30, ge=0)
+    """An IP that has sent nothing for so many days begins its warm-up again; 0 for never."""
 
     @model_validator(mode="after")
     def _groups_have_caps(self) -> WarmUpSection:
         known = {*self.caps, *WARM_UP_CAPS}  # a shipped group without caps of its own is among the others
         faults = [f'receivers: "{one}" has no caps' for one in self.receivers if one not in known]
+        faults += [f'mx: "{one}" has no caps' for one in self.mx if one not in known]
         faults += [] if self.caps.get("other") else ['caps: "other" is missing; it is for all other receivers']
         faults += [f'caps: "{name}" has no days' for name, caps in self.caps.items() if not caps and name != "other"]
         faults += [f'caps: "{name}" has a cap below 1' for name, caps in self.caps.items() if any(n < 1 for n in caps)]

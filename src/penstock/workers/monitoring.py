@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
-from penstock.clients.dns import Resolver, ResolverSettings, server_of, system_servers
+from penstock.clients.dns import Resolver, ResolverSettings, servers_of
 from penstock.clients.dnsbl import Lists
 from penstock.clients.webhook import Webhook
 from penstock.config import Settings
@@ -34,7 +34,7 @@ class Monitoring:
     ) -> None:
         """Raises OSError and ValueError for lists and targets that cannot be read."""
         section = settings.blocklists
-        servers = (server_of(section.resolver),) if section.resolver else system_servers()
+        servers = servers_of(section.resolver)
         self._resolver = Resolver(ResolverSettings(servers))
         self._store = store
         self._now = now

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.config import Settings
 from penstock.judge import cases
 from penstock.judge.pools import Pools
 from penstock.model import Audit, Case, Event, IpState, Listing, OutboxItem, SendingIp, Severity, Suspect
@@ -35,6 +36,19 @@ class PoolSettings(Struct, frozen=True):
     every_s: float
     window_s: float
     """How far back a case looks for the accounts that used the IP."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> PoolSettings:
+        """What the settings say."""
+        section = settings.pools
+        return cls(
+            severity=section.drain_severity,
+            may_drain_last=section.drain_last,
+            clean_checks=section.clean_checks,
+            clean_s=section.clean_hours * 3600.0,
+            every_s=section.check_every_s,
+            window_s=section.case_hours * 3600.0,
+        )
 
 
 class Absorb(Protocol):
