@@ -34,6 +34,7 @@ from penstock.store.ports import DecisionSearch, StoreUnavailable
 from penstock.store.sqlite import SqliteStore
 
 NOW = 1_800_000_000.0
+FORWARD = "x-penstock-forward"
 
 
 class Told:
@@ -65,10 +66,10 @@ def rules(inbound=(), **more):
         (Extractor("login", "sasl"), Extractor("client", "host"), Extractor("sender", "sender")),
         (ipaddress.ip_network("127.0.0.1/32"),),
         inbound_hosts=tuple(map(ipaddress.ip_network, inbound)),
-        forward_header="x-penstock-forward",
+        forward_header=FORWARD,
     )
-    given = {"mode": Mode.ENFORCE, "pools": Pools({"default": "normal", "poor": "risk"})} | more
-    return Rules(identity=identity, policy=Policy.from_budgets(), reference_key=b"k" * 32, reply_reason=said, **given)
+    given = {"mode": Mode.ENFORCE, "pools": Pools({"default": "normal", "poor": "risk"}), "identity": identity} | more
+    return Rules(policy=Policy.from_budgets(), reference_key=b"k" * 32, reply_reason=said, **given)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -396,3 +397,37 @@ async def test_a_claim_to_be_a_forward_helps_nobody(store, claim):
 
     assert "forwards" not in {one.pool for one in found}
     assert found[-1].score > 4.0
+
+
+CHAIN = """Received: from mx.example.com (mx.example.com [10.0.0.25]) by mail.example.com with ESMTP id 1
+ for <joe@example.com>; Mon, 1 Jan 2029 00:00:00 +0000
+Received: from far.example (far.example [198.51.100.9]) by mx.example.com; Mon, 1 Jan 2029 00:00:00 +0000
+ARC-Seal: i=1; a=rsa-sha256; d=example.com; s=arc; cv=none; b=AbC=
+ARC-Authentication-Results: i=1; mx.example.com; dkim=pass header.d=far.example
+X-Penstock-Forward: joe@example.com
+Resent-From: joe@example.com
+Resent-To: joe@elsewhere.example
+"""
+
+
+@pytest.mark.parametrize("kind", ["script", "host"])
+async def test_a_forged_chain_helps_nobody(store, kind):
+    """Received lines, ARC, SRS, Resent and our own header, from a script or a host: its limits, its pool, its score."""
+    believed = (ipaddress.ip_network("192.0.2.7/32"),) if kind == "script" else ()
+    identity = Identity((Extractor("header", "script", "x-script"), Extractor("client", "host")), believed)
+    identity = replace(identity, inbound_hosts=(ipaddress.ip_network("10.0.0.0/24"),), forward_header=FORWARD)
+    plan = Plan((Limit("messages", "hour", 5),))
+    choices = Pools({"default": "normal", "forwarded": "forwards"})
+    gate, told = pipeline(store, pools=choices, identity=identity, plans={"default": plan})
+    found = []
+    for number in range(12):
+        one = submission(-2.0, [f"joe{number}@elsewhere.example"], login="", at=NOW + number)
+        raw = f"X-Script: web/mail.php\r\n{CHAIN.replace(chr(10), chr(13) + chr(10))}".encode() + one.raw
+        envelope = Envelope("SRS0=abc=de=far.example=ann@example.com", one.envelope.rcpt_to)
+        connection = replace(one.connection, is_trusted_peer=True)
+        found.append(await gate.judge(replace(one, raw=raw, envelope=envelope, connection=connection)))
+
+    assert told.troubles == []
+    assert {one.account.kind for one in found} == {kind}
+    assert {one.pool for one in found if one.action is Action.ACCEPT} == {"normal"}
+    assert [one.reason for one in found[5:]] == ["PS-LIMIT"] * 7

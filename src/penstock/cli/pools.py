@@ -18,10 +18,11 @@ from penstock.cli.pool_files import exim, postfix
 from penstock.cli.replay import judged
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings, load_settings
+from penstock.judge.identity import FORWARDS
 from penstock.judge.pools import Live
 from penstock.judge.replan import Past, Plan, Shift, past_of, replan
 from penstock.judge.warmup import WarmUp, used_on
-from penstock.model import Action, Audit, IpState, Pin, SendingIp, transport_name
+from penstock.model import Action, Audit, DecisionRow, IpState, Pin, SendingIp, transport_name
 from penstock.service import Service, make_pools
 from penstock.store.ports import DecisionSearch, PoolRecords
 from penstock.workers.warming import read_seen
@@ -131,12 +132,16 @@ async def _past(service: Service, since: float, most: int) -> list[Past]:
         task, before = progress.add_task("reading"), ""
         while len(found) < most:
             rows = await service.store.decisions(DecisionSearch(since=since, before=before, limit=_PAGE))
-            found += [past_of(row.decision, row.rcpt_to) for row in rows if row.decision.action is Action.ACCEPT]
+            found += [_past_of(row) for row in rows if row.decision.action is Action.ACCEPT]
             progress.advance(task, len(rows))
             if len(rows) < _PAGE:
                 break
             before = rows[-1].decision.id
     return found[:most]
+
+
+def _past_of(row: DecisionRow) -> Past:
+    return past_of(row.decision, row.rcpt_to, is_forward=row.source == FORWARDS)
 
 
 async def _judged(settings: Settings, source: Path) -> list[Past]:

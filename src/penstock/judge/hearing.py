@@ -92,9 +92,7 @@ def kind_for_limits(heard: Heard) -> Kind:
     kind = heard.verdict.kind
     if kind is Kind.AUTOMATIC and not heard.submission.envelope.mail_from and not heard.message.has_login:
         return kind
-    if kind is Kind.FORWARDED and not heard.message.has_login:
-        return kind
-    return Kind.NORMAL
+    return Kind.FORWARDED if heard.message.is_forward else Kind.NORMAL
 
 
 def kind_for_pool(heard: Heard) -> Kind:

@@ -51,15 +51,16 @@ class Plan(Struct):
         return sorted(found, key=lambda one: (-one.recipients, one.name))
 
 
-def past_of(one: Decision, rcpt_to: tuple[str, ...]) -> Past:
-    """A decision as a plan needs it."""
-    return Past(one.at, str(one.account), one.standing, one.score, _believed(one), rcpt_to, one.transport)
+def past_of(one: Decision, rcpt_to: tuple[str, ...], *, is_forward: bool = False) -> Past:
+    """A decision as a plan needs it; `is_forward`: the inbound side handed it on."""
+    kind = _believed(one, is_forward=is_forward)
+    return Past(one.at, str(one.account), one.standing, one.score, kind, rcpt_to, one.transport)
 
 
-def _believed(one: Decision) -> Kind:
-    """The kind, without claims of mail that somebody logged in to send."""
-    is_claim = one.account.kind == "sasl" and one.kind is not Kind.BULK
-    return Kind.NORMAL if is_claim else one.kind
+def _believed(one: Decision, *, is_forward: bool) -> Kind:
+    """The kind, without what the mail only says of itself."""
+    is_claim = one.kind is Kind.FORWARDED or (one.kind is Kind.AUTOMATIC and one.account.kind == "sasl")
+    return Kind.FORWARDED if is_forward else Kind.NORMAL if is_claim else one.kind
 
 
 def replan(pools: Pools, live: Live, past: Iterable[Past], suspect_at: float) -> Plan:
