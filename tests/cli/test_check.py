@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from neighbours.dns import LISTS, Blocklists, list_of
 from penstock.cli.main import app
+from penstock.cli.output import when
 from penstock.model import Listing, ListingChange
 from penstock.store.sqlite import SqliteStore
 
@@ -130,9 +131,13 @@ def test_since_when_comes_from_the_monitor(check, tmp_path):
     asyncio.run(keep(tmp_path / "p.sqlite"))
     config = tmp_path / "penstock.toml"
     config.write_text(f'[store]\npath = "{tmp_path}/p.sqlite"\n')
-    report = json.loads(check("192.0.2.7", "--json", "--config", str(config)).stdout)
+    words = ("192.0.2.7", "192.0.2.9", "--config", str(config))
+    report = json.loads(check(*words, "--json").stdout)
+    sheet = csv.DictReader(io.StringIO(check(*words, "--csv").stdout))
 
-    assert report["listings"][0]["since"] == T0
+    assert {one["list"]: one["since"] for one in report["listings"]} == {"ip4": T0, "low": 0.0}
+    assert {row["list"]: row["since"] for row in sheet} == {"ip4": when(T0), "low": ""}
+    assert "2027-01-15" in check(*words).stdout
 
 
 def test_the_catalogue_can_be_read(check):
