@@ -10,8 +10,8 @@ from test_commands import call
 
 from penstock.cli.mta_files import BEGIN, files, transports, with_block
 from penstock.config import parse_settings
-from penstock.model import Case, Suspect
-from penstock.store.ports import PoolRecords
+from penstock.model import Account, Action, Case, Decision, DecisionRow, Kind, Standing, Suspect
+from penstock.store.ports import PoolRecords, Records
 from penstock.store.sqlite import SqliteStore
 
 SETTINGS = """
@@ -94,7 +94,11 @@ def test_a_plan_reads_mail_instead(config, tmp_path):
 async def open_case(path):
     store = SqliteStore(path)
     await store.open()
-    suspect = Suspect("sasl:thief@example.com", 0.91, 20, 60, ("statistic up to 9.0 nats",), ("01abc",))
+    suspect = Suspect("sasl:thief@example.com", 0.91, 20, 60, ("statistic up to 9.0 nats",), ("01abc", "expired"))
+    facts = (Account("sasl", "thief@example.com"), Action.ACCEPT, Action.ACCEPT, Standing.NORMAL, Kind.NORMAL, 9.0)
+    to = tuple(f"s{number}@x.example" for number in range(3))
+    row = DecisionRow(Decision("01abc", 1_800_000_000.0, *facts), "t@x", to, "", "", "", "", "You have won", 10)
+    await store.update((), lambda: Records(decisions=(row,)))
     case = Case("c1", "192.0.2.1", "normal", time.time(), time.time() - 86400, ("spamhaus-zen",), (suspect,))
     await store.record_pools(PoolRecords(cases=(case,)))
     await store.close()
@@ -106,7 +110,13 @@ async def test_cases_are_listed_shown_and_closed(config, tmp_path):
 
     def work():
         assert "c1" in call("cases", "list", *config)
-        assert "penstock explain 01abc" in call("cases", "show", "192.0.2.1", *config)
+        text = call("cases", "show", "192.0.2.1", *config)
+        assert (
+            all(word in text for word in ("explain 01abc", "2027-01-15 08:00:00, 3 recipients: You have won"))
+            and "expired" not in text
+        )
+        (message,) = json.loads(call("cases", "show", "c1", "--json", *config))["messages"]
+        assert (message["recipients"], message["subject"]) == (3, "You have won")
         assert "would be" in call("cases", "close", "c1", "--dry-run", *config)
         call("cases", "close", "c1", "-r", "found and closed", *config)
         call("cases", "close", "c1", *config, status=1)

@@ -107,6 +107,20 @@ async def test_a_listed_ip_leaves_and_the_case_names_the_thief_first():
     assert [one.target for one in await around.store.outbox(topic="notice")] == ["192.0.2.1"]
 
 
+@pytest.mark.parametrize(("is_observing", "suspects"), [(True, ["sasl:thief@example.com"]), (False, [])])
+async def test_while_observing_a_case_looks_at_all_mail_that_named_no_ip(is_observing, suspects):
+    """The mail server chose the IP then; in enforce mode such mail never used it."""
+    around = Around(is_observing=is_observing)
+    await around.sent("thief@example.com", 20, ip="", score=9.0, content=3.0)
+    await around.sent("elsewhere@example.com", 50, ip="192.0.2.2", score=20.0)
+    await around.say()
+    await around.look()
+    (case,) = await around.store.cases(open_only=True)
+
+    assert [one.account for one in case.suspects] == suspects
+    assert [one.account for one in around.events] == suspects
+
+
 async def test_it_comes_back_after_clean_checks_over_hours_and_the_case_closes():
     """Three looks at least, over two hours at least; a look in between that finds it listed begins anew."""
     around = Around()

@@ -6,6 +6,7 @@ import time
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.cli.accounts import DryRun, Reason
@@ -17,6 +18,7 @@ from penstock.service import Service
 from penstock.store.ports import PoolRecords
 
 app = typer.Typer(no_args_is_help=True, help="Listed IPs and who caused it.")
+_SUSPECTS_SHOWN = 5
 CaseName = Annotated[str, typer.Argument(metavar="CASE", help="A case's id, or its IP while the case is open.")]
 
 
@@ -27,6 +29,28 @@ async def find_case(service: Service, text: str) -> Case:
         if one.ip == text:
             return one
     return found or fail(f'no case "{text}"; `penstock cases list` shows them')
+
+
+class Shown(Struct, frozen=True):
+    """A message that shows who caused it, without its text."""
+
+    id: str
+    """The decision, for `penstock explain`."""
+    at: float
+    account: str
+    recipients: int
+    subject: str
+
+
+async def _messages(service: Service, case: Case) -> list[Shown]:
+    """The messages that show it, of the accounts that are most to blame; those past retention are left out."""
+    ids = [id for one in case.suspects[:_SUSPECTS_SHOWN] for id in one.decisions]
+    rows = [await service.store.decision(id) for id in ids]
+    return [
+        Shown(row.decision.id, row.decision.at, str(row.decision.account), len(row.rcpt_to), row.subject)
+        for row in rows
+        if row is not None
+    ]
 
 
 @app.command("list")
@@ -63,8 +87,9 @@ def show(case: CaseName, json: Json = False, config: Config = None) -> None:
         async with opened(settings) as service:
             found = await find_case(service, case)
             history = await service.store.audit(target=found.ip, limit=20)
+            shown = await _messages(service, found)
         if json:
-            show_json({"case": found, "history": history})
+            show_json({"case": found, "messages": shown, "history": history})
             return
         closed = f"closed {when(found.closed_at)} UTC by {found.closed_by}: {found.reason}"
         state = closed if found.closed_at else "open"
@@ -73,9 +98,9 @@ def show(case: CaseName, json: Json = False, config: Config = None) -> None:
         out.print(f"accounts that used it since {when(found.began_at)} UTC:", highlight=False)
         rows = [(f"{s.blame:.0%}", s.account, s.messages, s.recipients, "; ".join(s.reasons)) for s in found.suspects]
         show_table(("blame", "account", "messages", "recipients", "why"), rows, empty="none")
-        for one in found.suspects[:5]:
-            for id in one.decisions:
-                out.print(f"  penstock explain {id}   # {one.account}", highlight=False, markup=False)
+        for one in shown:
+            said = f"{one.account}, {when(one.at)}, {one.recipients} recipients: {one.subject or '(no subject)'}"
+            out.print(f"  penstock explain {one.id}   # {said}", highlight=False, markup=False, soft_wrap=True)
         told = [(when(a.at), a.who, a.what, a.reason) for a in history]
         show_table(("at (UTC)", "who", "what", "reason"), told, empty="")
 

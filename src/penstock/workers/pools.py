@@ -16,10 +16,23 @@ from msgspec.structs import replace
 from penstock.config import Settings
 from penstock.judge import cases
 from penstock.judge.pools import Pools
-from penstock.model import Audit, Case, Event, IpState, Listing, OutboxItem, SendingIp, Severity, Suspect
+from penstock.model import (
+    Audit,
+    Case,
+    Event,
+    IpState,
+    Listing,
+    Mode,
+    OutboxItem,
+    SendingIp,
+    Severity,
+    Suspect,
+)
 from penstock.store.ports import DecisionSearch, PoolRecords, Records, Store, Turn, Write
 
 _PAGE = 500
+_MOST_ROWS = 100_000
+"""Decisions that a case looks at, the latest."""
 _LEAST_BLAME = 0.05
 """Below, an account's evidence is left alone."""
 _LEASE = "k:pools"
@@ -36,6 +49,8 @@ class PoolSettings(Struct, frozen=True):
     every_s: float
     window_s: float
     """How far back a case looks for the accounts that used the IP."""
+    is_observing: bool = False
+    """Whether no decision names an IP, so that a case looks at all mail."""
 
     @classmethod
     def of(cls, settings: Settings) -> PoolSettings:
@@ -48,6 +63,7 @@ class PoolSettings(Struct, frozen=True):
             clean_s=section.clean_hours * 3600.0,
             every_s=section.check_every_s,
             window_s=section.case_hours * 3600.0,
+            is_observing=settings.judge.mode is Mode.OBSERVE,
         )
 
 
@@ -165,18 +181,25 @@ class PoolKeeper:
         await self._tell(state, f"on {', '.join(lists)}{first}", now)
 
     async def _suspects(self, ip: str, lists: Sequence[str], began: float, now: float) -> tuple[Suspect, ...]:
-        uses: dict[str, cases.Use] = {}
-        groups, before = cases.disliked(lists), ""
-        while True:
-            search = DecisionSearch(ip=ip, since=began, until=now + 1.0, before=before, limit=_PAGE)
-            rows = await self._store.decisions(search)
-            cases.take(uses, rows, groups)
-            if len(rows) < _PAGE:
-                break
-            before = rows[-1].decision.id
+        """The accounts that used the IP; while observing, those that may have: all whose mail named none."""
+        groups = cases.disliked(lists)
+        uses = await self._uses(DecisionSearch(ip=ip, since=began, until=now + 1.0, limit=_PAGE), groups)
+        if not uses and self._settings.is_observing:
+            uses = await self._uses(DecisionSearch(since=began, until=now + 1.0, limit=_PAGE), groups)
         names = cases.first_look(uses)
         states = await self._store.read([f"a:{name}" for name in names]) if names else {}
         return cases.rank({name: uses[name] for name in names}, {k[2:]: v for k, v in states.items()}, groups, now)
+
+    async def _uses(self, search: DecisionSearch, groups: frozenset[str]) -> dict[str, cases.Use]:
+        uses, count = dict[str, cases.Use](), 0
+        while count < _MOST_ROWS:
+            rows = await self._store.decisions(search)
+            cases.take(uses, [row for row in rows if row.decision.ip == search.ip], groups)
+            count += len(rows)
+            if len(rows) < _PAGE:
+                break
+            search = replace(search, before=rows[-1].decision.id)
+        return uses
 
     async def _tell(self, state: IpState, reason: str, now: float) -> None:
         payload: dict[str, object] = {"what": "ip", "state": state.state, "pool": state.pool, "reason": reason}
