@@ -26,7 +26,9 @@ def test_every_list_says_where_its_facts_come_from(one):
     """Zone, source, and for the living how to get off, by whom it is run, and why one is on it."""
     assert one.source.startswith("http") and to_ascii(one.zone or one.key_zone.replace("{key}", "k"))
     if not one.dead:
-        assert one.title and one.operator and one.delist.startswith("http") and one.terms and one.causes
+        assert (
+            one.title and one.operator and one.delist.startswith("http") and one.terms and one.causes and one.dislikes
+        )
     assert one.key_zone.count("{key}") == bool(one.key_zone)
 
 

@@ -1,12 +1,16 @@
 """The loop over a real store: a listed IP leaves, the case names the account that caused it, a clean IP comes back."""
 
 from itertools import count
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
 
+from penstock.config import parse_settings
 from penstock.judge import reputation
+from penstock.judge.cases import ACTS_ON
 from penstock.judge.pools import Live, Pool, Pools, find_route
+from penstock.lists.catalogue import Dislike
 from penstock.model import (
     Account,
     Action,
@@ -72,10 +76,10 @@ class Around:
     async def state(self, ip="192.0.2.1"):
         return {one.ip: one for one in (await self.store.pool_state()).ips}.get(ip)
 
-    async def sent(self, login, messages, *, ip="192.0.2.1", score=0.0, content=-0.5):
+    async def sent(self, login, messages, *, ip="192.0.2.1", score=0.0, content=-0.5, group="content"):
         rows = []
         for number in range(messages):
-            evidence = (Evidence("content", content, "free pills", "", "content"),)
+            evidence = (Evidence(group, content, "free pills", "", group),)
             decision = Decision(
                 make_id(self.at - 100 - number, next(numbers)), self.at - 100 - number,
                 Account("sasl", login), Action.ACCEPT, Action.ACCEPT, Standing.NORMAL, Kind.NORMAL, score,
@@ -105,6 +109,23 @@ async def test_a_listed_ip_leaves_and_the_case_names_the_thief_first():
     assert [(one.what, one.account, one.share) for one in around.events] == [("listing", first.account, first.blame)]
     assert {one.what for one in await around.store.audit(target="192.0.2.1")} == {"drain-ip", "open-case"}
     assert [one.target for one in await around.store.outbox(topic="notice")] == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("list", "first"),
+    [("psbl", "buyer"), ("truncate", "spammer"), ("spamhaus-xbl", "buyer"), ("receiver:google", "spammer")],
+)
+async def test_what_a_list_dislikes_counts_twice(list, first):
+    """By the catalogue: traps are met by strangers' addresses, users report what mail says."""
+    around = Around(dislikes=PoolSettings.of(parse_settings("")).dislikes)
+    await around.sent("spammer@example.com", 20, score=3.0, content=2.0)
+    await around.sent("buyer@example.com", 20, score=3.0, content=2.0, group="novelty")
+    await around.say(list=list)
+    await around.look()
+    (case,) = await around.store.cases(open_only=True)
+
+    assert case.suspects[0].account == f"sasl:{first}@example.com"
+    assert set(get_args(Dislike)) == set(ACTS_ON)
 
 
 @pytest.mark.parametrize(("is_observing", "suspects"), [(True, ["sasl:thief@example.com"]), (False, [])])

@@ -81,7 +81,8 @@ def show(
     facts = [
         ("title", one.title), ("zone", one.zone), ("with a key", one.key_zone), ("kind", one.kind),
         ("addresses", _families(one)), ("severity", one.severity), ("asked", _state(one, one.name in asked)),
-        ("operator", one.operator), ("terms", one.terms), ("usual causes", one.causes), ("get off at", one.delist),
+        ("operator", one.operator), ("terms", one.terms), ("usual causes", one.causes),
+        ("dislikes", ", ".join(one.dislikes)), ("get off at", one.delist),
         ("source", one.source),
     ]  # fmt: skip
     show_table(("what", "value"), [row for row in facts if row[1]])

@@ -7,7 +7,7 @@ record. Weights become shares of their sum and one more, so that where nobody st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp
 
 from msgspec import Struct
@@ -19,15 +19,18 @@ MOST_SUSPECTS = 50
 _MESSAGES_SHOWN = 5
 _NATS = 4.0
 """A message with so many nats counts by two thirds."""
-_DISLIKED: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = (
-    (("spamcop", "psbl", "uceprotect", "nixspam", "mailspike", "truncate", "sem"), frozenset({"bounces"})),
-    (("cbl", "xbl", "drone", "bot"), frozenset({"login", "recipients"})),
-    (("receiver:",), frozenset({"complaints", "content"})),
-    (("surbl", "uribl", "dbl"), frozenset({"links", "content"})),
-)
-"""By parts of a list's name: lists of spamtraps, of infected machines, of receivers, of links."""
-_DISLIKED_BY_ALL = frozenset({"bounces", "content", "complaints"})
-_CAME_BACK = ("bounces", "complaints")
+ACTS_ON: dict[str, frozenset[str]] = {
+    "traps": frozenset({"traps", "bounces", "novelty"}),  # who writes to bought addresses meets all three
+    "bounces": frozenset({"bounces"}),
+    "complaints": frozenset({"complaints", "content"}),
+    "content": frozenset({"content", "copies", "campaign"}),
+    "links": frozenset({"links", "content"}),
+    "hijack": frozenset({"login", "novelty", "velocity"}),
+    "policy": frozenset(),  # no mail leads there
+}
+"""What a list dislikes, by the catalogue's words → the groups of evidence that show it."""
+_DISLIKED_BY_ALL = frozenset({"traps", "bounces", "content", "complaints"})
+_CAME_BACK = ("traps", "bounces", "complaints")
 
 
 class Use(Struct):
@@ -44,9 +47,9 @@ class Use(Struct):
     """(nats, decision) of the messages that speak most."""
 
 
-def disliked(lists: Sequence[str]) -> frozenset[str]:
-    """The groups of evidence that these lists act on."""
-    found = [groups for name in lists for parts, groups in _DISLIKED if any(part in name.lower() for part in parts)]
+def disliked(dislikes: Iterable[str]) -> frozenset[str]:
+    """The groups of evidence that show what lists dislike; what all of them do where nothing is known."""
+    found = [ACTS_ON[one] for one in dislikes]
     return frozenset().union(*found) if found else _DISLIKED_BY_ALL
 
 

@@ -18,6 +18,10 @@ from penstock.protocols.dnsbl import Dialect, to_ascii
 Sort = Literal["ipv4", "ipv6", "domain"]
 """What is asked for."""
 
+Dislike = Literal["traps", "bounces", "complaints", "content", "links", "hijack", "policy"]
+"""Mail to traps, backscatter and unknown recipients, complaints, what mail says, its links, what a thief does; or no
+offence, by the operator's policy."""
+
 
 class BlockList(Struct, frozen=True, forbid_unknown_fields=True):
     """One list."""
@@ -50,6 +54,8 @@ class BlockList(Struct, frozen=True, forbid_unknown_fields=True):
     """Query limits, registration, key."""
     causes: str = ""
     """What usually leads to a listing."""
+    dislikes: list[Dislike] = []
+    """The same in words that cases know: what of an account's evidence speaks for its being the cause."""
     refusals: dict[str, str] = {}
     not_listed: list[str] = []
     codes: list[tuple[str, Severity, str]] = []

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from penstock.config import Settings
 from penstock.judge import cases
 from penstock.judge.pools import Pools
+from penstock.lists.catalogue import known_lists
 from penstock.model import (
     Audit,
     Case,
@@ -29,6 +30,8 @@ from penstock.model import (
     Suspect,
 )
 from penstock.store.ports import DecisionSearch, PoolRecords, Records, Store, Turn, Write
+from penstock.workers.monitoring import choices_of
+from penstock.workers.reply_blocks import RECEIVER
 
 _PAGE = 500
 _MOST_ROWS = 100_000
@@ -36,6 +39,7 @@ _MOST_ROWS = 100_000
 _LEAST_BLAME = 0.05
 """Below, an account's evidence is left alone."""
 _LEASE = "k:pools"
+_BY_RECEIVERS = ("complaints", "content")
 PENSTOCK = "penstock"
 
 
@@ -51,10 +55,12 @@ class PoolSettings(Struct, frozen=True):
     """How far back a case looks for the accounts that used the IP."""
     is_observing: bool = False
     """Whether no decision names an IP, so that a case looks at all mail."""
+    dislikes: Mapping[str, tuple[str, ...]] = {}
+    """List → what it dislikes, by the catalogue's words."""
 
     @classmethod
     def of(cls, settings: Settings) -> PoolSettings:
-        """What the settings say."""
+        """What the settings say. Raises OSError and ValueError for lists that cannot be read."""
         section = settings.pools
         return cls(
             severity=section.drain_severity,
@@ -64,6 +70,7 @@ class PoolSettings(Struct, frozen=True):
             every_s=section.check_every_s,
             window_s=section.case_hours * 3600.0,
             is_observing=settings.judge.mode is Mode.OBSERVE,
+            dislikes={one.name: tuple(one.dislikes) for one in known_lists(*choices_of(settings))},
         )
 
 
@@ -182,13 +189,16 @@ class PoolKeeper:
 
     async def _suspects(self, ip: str, lists: Sequence[str], began: float, now: float) -> tuple[Suspect, ...]:
         """The accounts that used the IP; while observing, those that may have: all whose mail named none."""
-        groups = cases.disliked(lists)
+        groups = cases.disliked(what for name in lists for what in self._dislikes(name))
         uses = await self._uses(DecisionSearch(ip=ip, since=began, until=now + 1.0, limit=_PAGE), groups)
         if not uses and self._settings.is_observing:
             uses = await self._uses(DecisionSearch(since=began, until=now + 1.0, limit=_PAGE), groups)
         names = cases.first_look(uses)
         states = await self._store.read([f"a:{name}" for name in names]) if names else {}
         return cases.rank({name: uses[name] for name in names}, {k[2:]: v for k, v in states.items()}, groups, now)
+
+    def _dislikes(self, name: str) -> tuple[str, ...]:
+        return _BY_RECEIVERS if name.startswith(RECEIVER) else self._settings.dislikes.get(name, ())
 
     async def _uses(self, search: DecisionSearch, groups: frozenset[str]) -> dict[str, cases.Use]:
         uses, count = dict[str, cases.Use](), 0

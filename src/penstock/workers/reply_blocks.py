@@ -17,7 +17,8 @@ from penstock.protocols.receivers import Level, ReplyMeaning, Scope
 from penstock.store.ports import Store
 
 CLEAR_EVERY_S = 300.0
-_LISTED_BY = "receiver:"
+RECEIVER = "receiver:"
+"""What the names of such lists begin with."""
 _ENOUGH = 3
 _WITHIN_S = 3600.0
 _CLEAR_AFTER_S = 86400.0
@@ -55,7 +56,7 @@ class ReplyBlocks:
             return False
         listing = Listing(
             meaning.named_ip,
-            f"{_LISTED_BY}{who}",
+            f"{RECEIVER}{who}",
             at,
             at,
             codes=(f"{meaning.code} {meaning.status}".strip(),),
@@ -72,7 +73,7 @@ class ReplyBlocks:
         quiet = [
             one
             for one in await self._store.listings()
-            if one.list.startswith(_LISTED_BY) and one.last_seen < now - _CLEAR_AFTER_S
+            if one.list.startswith(RECEIVER) and one.last_seen < now - _CLEAR_AFTER_S
         ]
         if quiet:
             await self._store.record_listings(
