@@ -54,9 +54,8 @@ BULK_COMPLAINT = 0.33
 """Share of a complaint's evidence that is left: good bulk has some too."""
 CLASSES = {"novelty": "recipients", "velocity": "recipients", "copies": "recipients", "traps": "bounces"}
 """Groups that depend on each other count as one kind of evidence."""
-_SILENT_S = 86400.0
 _HALF_LIFE_S = 7 * 86400.0
-_BULK_HALF_LIFE_S = 21 * 86400.0
+_LONG_HALF_LIFE_S = 21 * 86400.0
 _LN2 = 0.6931471805599453
 
 
@@ -94,13 +93,12 @@ class Stream(Struct, array_like=True):
         silent_s = now - self.seen_at
         if silent_s <= 0 or not (self.seen_at and (any(self.walks) or any(self.bulk))):
             return
-        if self.is_closed and silent_s < _SILENT_S:
-            return  # while abuse goes on, what began it stays
-        keep = keep_over(silent_s, _HALF_LIFE_S)
+        # What began a run of abuse stays while it is held, or a patient abuser would only have to wait.
+        keep = keep_over(silent_s, _LONG_HALF_LIFE_S if self.is_closed else _HALF_LIFE_S)
         self.walks = [nats * keep for nats in self.walks]
         self.groups = {group: nats * keep for group, nats in self.groups.items()}
         self.asked, self.unknown = self.asked * keep, self.unknown * keep
-        keep = keep_over(silent_s, _BULK_HALF_LIFE_S)
+        keep = keep_over(silent_s, _LONG_HALF_LIFE_S)
         self.bulk = [nats * keep for nats in self.bulk]
         self.seen_at = now
 
