@@ -28,6 +28,8 @@ KEEP_S = 400 * 86400.0
 """How long an account's record lives after its last message."""
 SOURCE_KEEP_S = 120 * 86400.0
 CAMPAIGN_KEEP_S = 14 * 86400.0
+_CAMPAIGN_LOGIN = 2.0
+"""Nats that a login from a new place adds to what a message is worth for its campaigns."""
 
 
 class Assessment(Struct, frozen=True):
@@ -200,12 +202,17 @@ def steer(account_bytes: bytes | None, standing: Standing | None, now: float, re
 
 
 def for_campaigns(account_bytes: bytes | None, source_bytes: bytes | None, message: Message) -> tuple[float, bool]:
-    """What a message's content is worth for its campaigns, and whether it comes from where good mail of an account with
-    a past comes from: customers who share a shop's template, or a greeting, are no campaign."""
-    account = read_account(account_bytes, message.now)
+    """What a message is worth for its campaigns, and whether it comes from where good mail of an account with a past
+    comes from: customers who share a shop's template, or a greeting, are no campaign.
+
+    Many accounts that send one text each from a place that is new to them are one, however the text reads.
+    """
+    account, source = read_account(account_bytes, message.now), read_source(source_bytes)
     nats = channels.content(message.verdict.log_odds, account.content, account.centre)[0]
-    is_usual = read_source(source_bytes).good >= 3 and account.standing in (Standing.NORMAL, Standing.TRUSTED)
-    return (nats / 4.0 if nats > 0 and is_usual else nats), is_usual
+    is_usual = source.good >= 3 and account.standing in (Standing.NORMAL, Standing.TRUSTED)
+    if is_usual:
+        return (nats / 4.0 if nats > 0 else nats), True
+    return nats + min(_CAMPAIGN_LOGIN, max(0.0, source.stream.groups.get("login", 0.0))), False
 
 
 def summary(account_bytes: bytes | None, now: float) -> Summary:

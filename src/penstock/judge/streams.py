@@ -32,18 +32,18 @@ GROUP_MOST = {
     "listings": 2.0,
 }
 """How much each kind of evidence can add to a test before another one must come."""
+_ALWAYS = ("links", "login", "campaign", "complaints", "traps", "listings")
 ABUSE = (
-    frozenset(("content", "novelty", "bounces")),
-    frozenset(("novelty", "bounces", "copies")),
-    frozenset(("content", "velocity")),
-    frozenset(("velocity", "copies")),
+    ("content", "novelty", "bounces", *_ALWAYS),
+    ("novelty", "bounces", "copies", *_ALWAYS),
+    ("content", "velocity", *_ALWAYS),
+    ("velocity", "copies", *_ALWAYS),
 )
-"""What each model of abuse predicts beside `ALWAYS`: a list of strangers, the same with a harmless text, a blast, and a
-letter to the owner's own contacts."""
-ALWAYS = frozenset(("links", "login", "campaign", "complaints", "traps", "listings"))
+"""What each model of abuse predicts: a list of strangers, the same with a harmless text, a blast, and a letter to the
+owner's own contacts."""
 BULK = (
-    frozenset(("content", "bulk-bounces", "login", "campaign", "complaints", "traps")),
-    frozenset(("login", "campaign", "traps")),
+    ("content", "bulk-bounces", "login", "campaign", "complaints", "traps"),
+    ("login", "campaign", "traps"),
 )
 """What abuse is expected to show and good bulk is not; the second is abuse whose text reads like anybody's."""
 BULK_CONTENT = 0.5
@@ -57,6 +57,14 @@ CLASSES = {"novelty": "recipients", "velocity": "recipients", "copies": "recipie
 _HALF_LIFE_S = 7 * 86400.0
 _LONG_HALF_LIFE_S = 21 * 86400.0
 _LN2 = 0.6931471805599453
+
+
+def _places(models: tuple[tuple[str, ...], ...]) -> dict[str, tuple[int, ...]]:
+    groups = dict.fromkeys(group for model in models for group in model)
+    return {group: tuple(place for place, model in enumerate(models) if group in model) for group in groups}
+
+
+_IN_ABUSE, _IN_BULK = _places(ABUSE), _places(BULK)
 
 
 class Stream(Struct, array_like=True):
@@ -104,17 +112,21 @@ class Stream(Struct, array_like=True):
 
     def add(self, terms: dict[str, float]) -> None:
         """One step of all tests with the evidence of one message or event, by group."""
-        step: dict[str, float] = {}
-        against: dict[str, float] = {}
+        walks, bulk = [0.0] * len(ABUSE), [0.0] * len(BULK)
         for group, nats in terms.items():
             before = self.groups.get(group, 0.0)
             after = max(-MOST, min(GROUP_MOST.get(group, MOST), before + nats))
             self.groups[group] = after
             # What is beyond a group's most adds nothing: no kind of evidence can go on and on by itself.
-            step[group] = min(nats, max(0.0, after - before)) if nats > 0 else nats
-            against[group] = _against_bulk(group, nats, before)
-        self.walks = [_walk(at, step, model | ALWAYS) for at, model in zip(self.walks, ABUSE, strict=True)]
-        self.bulk = [_walk(at, against, model) for at, model in zip(self.bulk, BULK, strict=True)]
+            step = min(nats, max(0.0, after - before)) if nats > 0 else nats
+            for place in _IN_ABUSE.get(group, ()):
+                walks[place] += step
+            if group in _IN_BULK:
+                step = _against_bulk(group, nats, before)
+                for place in _IN_BULK[group]:
+                    bulk[place] += step
+        self.walks = [min(MOST, max(0.0, at + step)) for at, step in zip(self.walks, walks, strict=True)]
+        self.bulk = [min(MOST, max(0.0, at + step)) for at, step in zip(self.bulk, bulk, strict=True)]
         if not any(self.walks):
             self.groups, self.asked, self.unknown = {}, 0.0, 0.0
 
@@ -133,15 +145,11 @@ class Stream(Struct, array_like=True):
     def leading(self, terms: dict[str, float]) -> float:
         """What one message's evidence comes to under the model that is ahead."""
         model = ABUSE[max(range(len(ABUSE)), key=self.walks.__getitem__)]
-        return sum(nats for group, nats in terms.items() if group in model or group in ALWAYS)
+        return sum(nats for group, nats in terms.items() if group in model)
 
     def kinds(self, enough: float) -> set[str]:
         """The independent kinds of evidence that speak for abuse with so many nats."""
         return {CLASSES.get(group, group) for group, nats in self.groups.items() if nats >= enough}
-
-
-def _walk(at: float, step: dict[str, float], model: frozenset[str]) -> float:
-    return min(MOST, max(0.0, at + sum(nats for group, nats in step.items() if group in model)))
 
 
 def _against_bulk(group: str, nats: float, before: float) -> float:

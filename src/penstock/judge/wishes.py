@@ -99,7 +99,7 @@ def wish(
         return Action.ACCEPT, "", 0.0  # mail servers everywhere write the same bounces and automatic replies
     for one in campaigns:
         is_run = one.nats >= policy.campaign and one.tenants >= MANY_TENANTS and not one.is_common
-        if is_run and message.verdict.log_odds > 0:
+        if is_run and (message.verdict.log_odds > 0 or stream.groups.get("login", 0.0) >= _ENOUGH):
             return Action.HOLD, "PS-CAMPAIGN", 0.0
     return _slowed(account, stream, message, terms, policy)
 
