@@ -131,6 +131,34 @@ def test_new_things_are_fair(share):
     assert mean < 1.0 + 4 * error + 0.03
 
 
+def test_hours_of_the_week_are_fair():
+    """An owner of office hours is measured by them; the night is news, and once it is usual it is none."""
+    rng, own, draws = Random(7), [0.0] * 8, []
+    for number in range(4000):
+        part = rng.choice((1, 2, 2, 2, 3)) if rng.random() < 0.97 else rng.randrange(8)
+        nats = channels.odd_hour(part, own)
+        own = [hours * 0.995 for hours in own]
+        own[part] += 1.0
+        if number > 300:
+            draws.append(nats)
+
+    mean, error = mean_e(draws)
+
+    assert mean < 1.0 + 4 * error + 0.03
+    assert channels.odd_hour(0, own) > 1.0
+    assert channels.odd_hour(2, own) < 0.0
+    assert channels.odd_hour(0, []) == pytest.approx(0.0)
+
+
+def test_parts_of_the_week():
+    """Monday at three in the morning, Friday at noon, Sunday at night (UTC)."""
+    monday = 1767571200.0
+
+    assert channels.part_of_week(monday + 3 * 3600) == 0
+    assert channels.part_of_week(monday + 4 * 86400 + 12 * 3600) == 2
+    assert channels.part_of_week(monday + 6 * 86400 + 23 * 3600) == 7
+
+
 def test_the_tail_of_students_law_is_right():
     """Against tabled quantiles of t with four degrees of freedom."""
     for t, p in ((0.0, 0.5), (2.132, 0.05), (3.747, 0.01), (8.610, 0.0005)):

@@ -19,6 +19,8 @@ BULK_UNKNOWN = 0.10
 LOGIN_MOST = 4.0
 NEW_THING_MOST = 2.0
 COPY_MOST = 3.0
+ODD_HOUR_MOST = 2.0
+_WEEK = (30 / 168,) * 4 + (12 / 168,) * 4
 COMPLAINT = 3.0
 TRAP = 5.0
 LISTING_MOST = 2.0
@@ -85,6 +87,23 @@ def velocity(before: float, after: float, own: Moments) -> tuple[float, float]:
     usual = exp(mean) - 1.0
     grown = _calibrated(after, mean, spread) - (_calibrated(before, mean, spread) if before else 0.0)
     return min(RECIPIENTS_MOST, grown), usual
+
+
+def part_of_week(now: float) -> int:
+    """Which eighth of the week a time lies in (UTC): six hours of a working day, or of a weekend's day."""
+    day, hour = int(now // 86400 + 3) % 7, int(now % 86400 // 3600)
+    return (4 if day > 4 else 0) + hour // 6
+
+
+def odd_hour(part: int, own: list[float]) -> float:
+    """An hour in which something is sent, by its part of the week, against the account's own active hours.
+
+    Abuse comes at any hour: the ratio of a uniform week to the owner's, which is shrunk towards a uniform one by eight
+    hours.
+    """
+    uniform = _WEEK[part]
+    usual = ((own[part] if own else 0.0) + 8.0 * uniform) / (sum(own) + 8.0)
+    return min(ODD_HOUR_MOST, softened(log(uniform / usual), 0.4))
 
 
 def _calibrated(count: float, mean: float, spread: float) -> float:

@@ -156,6 +156,10 @@ def _recipients(
     fresh, share = channels.novelty(new, count - new, account.novelty)
     before = account.hour_recipients if account.hour == int(message.now // 3600) else 0.0
     fast, usual = channels.velocity(before, before + count, account.hours)
+    if account.hour != int(message.now // 3600):
+        odd = channels.odd_hour(channels.part_of_week(message.now), account.week)
+        fast = min(channels.RECIPIENTS_MOST, fast + odd)
+        found.append(Evidence("odd-hour", round(odd, 3), "first message of an hour", "", "velocity"))
     expected = f"{share * count:.1f} of {count}"
     seen = f"{new} of {count} never mailed before"
     found.append(Evidence("new-recipients", round(fresh, 3), seen, expected, "novelty"))

@@ -110,6 +110,8 @@ class AccountState(Struct, array_like=True):
     novelty: Fading = msgspec.field(default_factory=Fading)
     hours: Moments = msgspec.field(default_factory=Moments)
     """ln(1 + recipients) of hours in which anything was sent."""
+    week: list[float] = []
+    """Active hours by part of the week, fading."""
     hour: int = 0
     hour_recipients: float = 0.0
     content: Fading = msgspec.field(default_factory=Fading)

@@ -40,6 +40,8 @@ def count(account: AccountState, source: SourceState, message: Message, terms: T
         hour = int(now // 3600)
         if hour != account.hour:
             _close_hour(account)
+            account.week = [hours * 0.995 for hours in account.week] or [0.0] * 8
+            account.week[channels.part_of_week(now)] += 1.0
             account.hour, account.hour_recipients = hour, 0.0
         account.hour_recipients += count
         if message.source:
