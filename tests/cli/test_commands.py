@@ -212,4 +212,6 @@ def test_a_plan_over_the_demonstrations_day_says_who_would_move(day, tmp_path):
     spread = [volumes[f"normal-192-0-2-{number}"]["after_recipients"] for number in range(1, 4)]
     assert sum(spread) == volumes["normal"]["recipients"]
     assert min(spread) > 0
-    assert "accounts would move" in call("pools", "plan", "--since", "30d", "--new", new, *config)
+    text = call("pools", "plan", "--since", "30d", "--new", new, *config)
+    assert f"{len(other['moves'])} of {other['accounts']} accounts would move" in text.replace("\n", " ")
+    assert len(other["moves"]) <= 50 or f"and {len(other['moves']) - 50} smaller ones" in text

@@ -163,7 +163,8 @@ async def _report(service: Service, provider: Provider, told: Sequence[Told], js
         policy = service.rules.policy
         for line in explanation(stopped[0], None, policy.hold, policy.suspend):
             out.print("  " + line, highlight=False, markup=False)
-    out.print("\nGo on with: penstock accounts list, penstock held list, penstock decisions --action hold")
+    go_on = "accounts list", "held list", "decisions --action hold", "pools plan"
+    out.print(f"\nGo on with: {', '.join(f'penstock {one}' for one in go_on)}")
 
 
 def _groups(good: Sequence[Told], stolen: Sequence[Told], victim: Customer) -> Iterable[tuple[str, list[Told]]]:

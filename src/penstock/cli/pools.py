@@ -33,6 +33,8 @@ app.command()(exim)
 PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.")]
 Ip = Annotated[str, typer.Argument(metavar="IP", help="One of the pools' sending IPs.")]
 _PAGE = 1000
+_MOST_SHOWN = 50
+"""Accounts of a plan that people are shown, the largest."""
 _TOLD = {"drain-ip", "undrain-ip", "open-case", "close-case", "pin-account", "unpin-account", "move-pool"}
 
 
@@ -160,7 +162,9 @@ def _show_plan(found: Plan, json: bool) -> None:
         return
     columns = ("account", "messages", "recipients", "from", "to", "reason")
     rows = [(m.name, m.messages, m.recipients, m.before or "-", m.after or "-", m.reason) for m in moves]
-    show_table(columns, rows, empty="no account would move")
+    show_table(columns, rows[:_MOST_SHOWN], empty="no account would move")
+    if len(rows) > _MOST_SHOWN:
+        out.print(f"… and {len(rows) - _MOST_SHOWN} smaller ones; --json names them all")
     out.print(f"\n{len(moves)} of {len(found.accounts)} accounts would move; recipients by transport:")
     whole = sum(one.recipients for one in volumes) or 1
     table = [(v.name or "(none)", v.recipients, v.after_recipients, _share(v, whole)) for v in volumes]
