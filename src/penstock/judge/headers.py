@@ -20,7 +20,6 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ADDRESS_TOKEN = re.compile(r'"((?:[^"\\]++|\\.)*+)"?+|<([^<>]*+)>?+|([(),;:])|([^"<>(),;:]++)|>', re.DOTALL)
 _ONE_ADDRESS = re.compile(r'(?:([^"<>(),;:\\=]*+)<)?+([^\s"<>(),;:\\=]++@[^\s"<>(),;:\\]++)(>)?')
-_SPACE = re.compile(r"\s+")
 MAX_PARAMETERS = 500
 
 
@@ -44,7 +43,11 @@ def _value(value: str) -> str:
     if not value.isascii():
         value = decode_text(value.encode("latin-1"), "")
     value = value.strip()
-    return _FOLD.sub(" ", value) if "\n" in value or "\r" in value else value
+    if "\r" in value:
+        value = value.replace("\r\n", "\n")
+        if "\r" in value:
+            return _FOLD.sub(" ", value)
+    return " ".join([line.lstrip(" \t") for line in value.split("\n")]) if "\n" in value else value
 
 
 def decode_words(value: str) -> str:
@@ -110,14 +113,14 @@ def read_addresses(value: str) -> list[tuple[str, str]]:
     """Read a list of mailboxes as (address, name), groups flattened (RFC 5322 §3.4); garbage gives what looks alike."""
     one = _ONE_ADDRESS.fullmatch(value)
     if one is not None and (one[1] is None) == (one[3] is None):
-        return [(one[2], _SPACE.sub(" ", one[1]).strip() if one[1] else "")]
+        return [(one[2], _folded(one[1]) if one[1] else "")]
     found: list[tuple[str, str]] = []
     words: list[str] = []
     angle, comment, depth = "", "", 0
 
     def finish() -> None:
         nonlocal angle, comment
-        text = _SPACE.sub(" ", "".join(words)).strip()
+        text = _folded("".join(words))
         if angle:
             found.append((angle, decode_words(text)))
         elif text:
@@ -143,6 +146,10 @@ def read_addresses(value: str) -> list[tuple[str, str]]:
             words.append(_ESCAPE.sub(r"\1", quoted) if quoted else plain)
     finish()
     return [(address, name.strip()) for address, name in found if address or name]
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split())
 
 
 def first_address(values: Iterable[str]) -> tuple[str, str]:

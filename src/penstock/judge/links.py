@@ -179,13 +179,25 @@ def addresses_in(text: str) -> list[str]:
 def phones_in(text: str) -> list[str]:
     """Telephone numbers as digits with their leading +, 8 to 15 digits, at most fifty, without doubles."""
     numbers: list[str] = []
-    if text.isascii() and _FIGURES not in text.encode().translate(_AS_FIGURES):
-        return numbers
-    for match in islice(_PHONE.finditer(text), MAX_FOUND):
+    for match in islice(_maybe_phones(text), MAX_FOUND):
         digits = _NO_DIGIT.sub("", match[0])
         if 8 <= len(digits) <= 15 and len(set(digits)) > 2:
             numbers.append(("+" if match[0].startswith(("+", "(+")) else "") + digits)
     return list(dict.fromkeys(numbers))
+
+
+def _maybe_phones(text: str) -> Iterator[re.Match[str]]:
+    if not text.isascii():
+        yield from _PHONE.finditer(text)
+        return
+    figures = text.encode().translate(_AS_FIGURES)
+    at = figures.find(_FIGURES)
+    while at >= 0:
+        end = figures.find(b" ", at)
+        end = len(figures) if end < 0 else end
+        # The sign before may be a plus, the sign behind tells whether the number ends there.
+        yield from _PHONE.finditer(text, max(0, at - 1), end + 1)
+        at = figures.find(_FIGURES, end)
 
 
 def wallets_in(text: str) -> list[str]:

@@ -91,7 +91,8 @@ class _Reader:
         fields = self._walk.fields
         if len(fields) > self._bounds.max_headers:
             self._anomalies["too-many-headers"] += 1
-        return tuple((name, decode_words(value)) for name, value in fields[: self._bounds.max_headers])
+        kept = fields[: self._bounds.max_headers]
+        return tuple([(name, decode_words(value) if "=?" in value else value) for name, value in kept])
 
     def _recipients(self, named: dict[str, str]) -> tuple[str, ...]:
         found = [*read_addresses(named.get("to", "")), *read_addresses(named.get("cc", ""))]

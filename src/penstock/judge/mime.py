@@ -171,10 +171,7 @@ def _describe(
     raw: bytes, fields: list[tuple[str, str]], body: int, level: _Level | None, is_attached: bool
 ) -> tuple[Part, str]:
     """What an entity's own headers say it is (RFC 2045 §5.2 for what is not said)."""
-    seen: dict[str, str] = {}
-    for name, value in fields:
-        if name.startswith("content-") or name == "subject":
-            seen.setdefault(name, value)
+    seen = dict(reversed(fields))
     in_digest = level is not None and level.content_type == "multipart/digest"
     content_type, parameters = read_parameters(seen.get("content-type", ""))
     if "/" not in content_type:
