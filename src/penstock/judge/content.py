@@ -22,7 +22,9 @@ SHARES = {"text": 0.6, "words": 0.42, "shape": 0.15, "local": 2.5}
 """What a nat of each view's margin counts before verdicts say otherwise: structure transfers worst and is surest of
 itself; the wire form starts with no weights at all, and what it has learnt here is the best there is."""
 MAX_TERMS = 6
-"""Words, and facts, told of one message."""
+"""Words, and facts, told of a message whose content speaks for abuse."""
+MAX_TERMS_HARMLESS = 3
+"""Of other mail: as many as a decision's line names."""
 LEAST_NATS = 0.02
 """A term that says less is part of the remainder."""
 
@@ -114,7 +116,8 @@ class ContentModel:
         """The strongest words and facts, then what letters, the wire form and all the rest add up to."""
         shares = dict(zip(VIEWS, self._fusion.shares, strict=True))
         parts = dict(zip(VIEWS, margins, strict=True))
-        terms = self._words(seen, shares["words"]) + self._facts(seen, shares["shape"])
+        most = MAX_TERMS if log_odds > 0 else MAX_TERMS_HARMLESS
+        terms = self._words(seen, shares["words"], most) + self._facts(seen, shares["shape"], most)
         terms.sort(key=lambda term: -abs(term.nats))
         for view, name in (("text", "letters"), ("local", "wire-form")):
             if abs(shares[view] * parts[view]) >= LEAST_NATS:
@@ -122,36 +125,32 @@ class ContentModel:
         rest = log_odds - sum(term.nats for term in terms)
         return (*terms, Evidence("rest", rest, group="content"))
 
-    def _words(self, seen: Features, share: float) -> list[Evidence]:
+    def _words(self, seen: Features, share: float, terms: int) -> list[Evidence]:
         count = len(seen.words)
         if not count:
             return []
         weights = self._scorers["words"].weights.take(seen.own)
         scale = share / float(np.sqrt(seen.slots["words"].size))
         strength = np.abs(weights)
-        most = min(4 * MAX_TERMS, weights.size)
+        most = min(4 * terms, weights.size)
         strongest = np.argpartition(strength, weights.size - most)[-most:]
         told: dict[str, Evidence] = {}
         for at in strongest[np.argsort(-strength[strongest])].tolist():
             nats = float(weights[at]) * scale
-            if abs(nats) < LEAST_NATS or len(told) == MAX_TERMS:
+            if abs(nats) < LEAST_NATS or len(told) == terms:
                 break
             name = f"word:{seen.words.phrase(at, 1) if at < count else seen.words.phrase(at - count, 2)}"
             told.setdefault(name, Evidence(name, nats, group="content"))
         return list(told.values())
 
-    def _facts(self, seen: Features, share: float) -> list[Evidence]:
+    def _facts(self, seen: Features, share: float, most: int) -> list[Evidence]:
         scale = share / float(np.sqrt(max(1, seen.slots["shape"].size)))
         weights = self._scorers["shape"].weights.take(seen.facts).tolist()
         told: dict[int, tuple[str, float]] = {}
         for slot, token, weight in zip(seen.facts.tolist(), seen.shape, weights, strict=True):
             told.setdefault(slot, (token, weight * scale))
-        return _strongest(list(told.values()))
-
-
-def _strongest(terms: list[tuple[str, float]]) -> list[Evidence]:
-    strong = sorted((term for term in terms if abs(term[1]) >= LEAST_NATS), key=lambda term: -abs(term[1]))
-    return [Evidence(name, nats, group="content") for name, nats in strong[:MAX_TERMS]]
+        strong = sorted((one for one in told.values() if abs(one[1]) >= LEAST_NATS), key=lambda one: -abs(one[1]))
+        return [Evidence(name, nats, group="content") for name, nats in strong[:most]]
 
 
 def _unpack(table: bytes, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
