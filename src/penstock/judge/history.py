@@ -7,6 +7,8 @@ that left while nothing spoke against the account is learnt, so that an abuser c
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
@@ -208,6 +210,7 @@ def read_campaign(data: bytes | None, now: float) -> CampaignState:
         return CampaignState(first_at=now)
 
 
+@lru_cache(maxsize=16384)
 def tag(text: str) -> int:
     """Thirty-two bits for a name, to tell names apart in small numbers."""
     return xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) & 0xFFFFFFFF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import log
 
 from msgspec import Struct
@@ -63,10 +64,7 @@ class Policy(Struct, frozen=True):
         more meets a higher line, so that the budget is the same for every account. m of the second statistic are
         the changes of habit.
         """
-        messages = log(max(FEWEST_A_YEAR, per_year) * _STREAMS)
-        hold, suspend = -log(self.false_holds), -log(min(self.false_suspensions, self.false_holds))
-        changes = log(CHANGES_A_YEAR)
-        return Lines(messages + hold, messages + suspend, max(0.0, changes + hold), max(0.0, changes + suspend))
+        return _lines(per_year, self.false_holds, self.false_suspensions)
 
     @classmethod
     def from_budgets(
@@ -84,3 +82,12 @@ class Policy(Struct, frozen=True):
             probation_recipients_per_day=probation_recipients_per_day,
             exempt=exempt,
         )
+
+
+@lru_cache(maxsize=4096)
+def _lines(per_year: float, false_holds: float, false_suspensions: float) -> Lines:
+    """An ordinary account's are asked for with each campaign of each message."""
+    messages = log(max(FEWEST_A_YEAR, per_year) * _STREAMS)
+    hold, suspend = -log(false_holds), -log(min(false_suspensions, false_holds))
+    changes = log(CHANGES_A_YEAR)
+    return Lines(messages + hold, messages + suspend, max(0.0, changes + hold), max(0.0, changes + suspend))
