@@ -101,15 +101,15 @@ def _known_words(words: Words) -> tuple[Hashes, NDArray[np.intp]]:
         return words.hashes, words.starts
     marks = np.frombuffer(words.raw.translate(_MARKS), dtype=np.uint8)
     before = marks[:-1]
-    ends = np.flatnonzero(((before | marks[1:]) << 1) & before & _END)
+    ends = (((before | marks[1:]) << 1) & before & _END != 0).nonzero()[0]
     is_first = np.zeros(len(words) + 1, dtype=np.bool_)
-    is_first[np.searchsorted(words.starts, ends)] = True
+    is_first[words.starts.searchsorted(ends)] = True
     sentences: NDArray[np.intp] = np.cumsum(is_first[:-1])
-    figures = np.flatnonzero(marks == _DIGIT)
+    figures = (marks == _DIGIT).nonzero()[0]
     if not figures.size:
         return words.hashes, sentences
     is_known = np.ones(len(words), dtype=np.bool_)
-    is_known[np.searchsorted(words.starts, figures, side="right") - 1] = False
+    is_known[words.starts.searchsorted(figures, side="right") - 1] = False
     return words.hashes[is_known], sentences[is_known]
 
 
@@ -151,8 +151,7 @@ def _least(shingles: Hashes, count: int) -> list[int]:
     mixed ^= mixed >> np.uint64(29)
     mixed *= _MIX
     mixed.sort()
-    places = np.searchsorted(mixed, _RANGES[:count]) % mixed.size
-    least: list[int] = mixed[places].tolist()
+    least: list[int] = mixed.take(mixed.searchsorted(_RANGES[:count]), mode="wrap").tolist()
     return least
 
 
