@@ -9,17 +9,16 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.judge import limits, pools, reputation, warmup
+from penstock.judge import limits, pools, reputation, rows, warmup
 from penstock.judge.campaigns import CampaignView, observe_campaign
-from penstock.judge.decision import accept_own, decide, may_name_pool, refusal_at_mail, unjudged
+from penstock.judge.decision import accept_own, decide, delay_unheld, may_name_pool, refusal_at_mail, unjudged
 from penstock.judge.hearing import Content, Heard, hear, kind_for_limits, kind_for_pool
 from penstock.judge.identity import FORWARDS
 from penstock.judge.learnt import remembered
 from penstock.judge.limits import Counted
-from penstock.judge.opinions import with_opinions
+from penstock.judge.opinions import for_virus, with_opinions
 from penstock.judge.pools import LEVELS, PLACE_KEEP_S, Live, Place, Route
 from penstock.judge.reputation import CAMPAIGN_KEEP_S, KEEP_S, SOURCE_KEEP_S, Assessment
-from penstock.judge.rows import account_row, decision_row, held_row, limit_notices, moved_notices, moved_rows
 from penstock.judge.rules import Rules
 from penstock.model import (
     Action,
@@ -186,7 +185,7 @@ class Pipeline(Steering):
         except Exception as trouble:
             self._watcher.failed("judge", trouble)
             decision, heard = unjudged(self._rules, submission), None
-        self._watcher.decided(decision_row(decision, submission, heard), self._clock() - began)
+        self._watcher.decided(rows.decision_row(decision, submission, heard), self._clock() - began)
         return decision
 
     async def _hear(self, submission: Submission) -> Heard:
@@ -218,12 +217,26 @@ class Pipeline(Steering):
             outcome.decision = decide(rules, heard, outcome.assessment, hit, self._way(heard, outcome))
             return self._records(heard, outcome, outcome.decision)
 
-        await self._store.update(turns, records)
-        assert outcome.decision is not None
+        decision = await self._keep(turns, records, heard, outcome)
         for trap in rules.trapped(heard.submission.envelope.rcpt_to):
             # A trap that is tried again the same day has not been bought again.
             now, key = heard.message.now, f"spamtrap/{trap}/{heard.message.now // 86400:.0f}"
-            await self.absorb(Event(now, "spamtrap", heard.account, outcome.decision.id, trap, detail=trap, key=key))
+            await self.absorb(Event(now, "spamtrap", heard.account, decision.id, trap, detail=trap, key=key))
+        return decision
+
+    async def _keep(
+        self, turns: Sequence[Turn], records: Callable[[], Records], heard: Heard, outcome: _Outcome
+    ) -> Decision:
+        try:
+            await self._store.update(turns, records)
+        except OSError as trouble:
+            if outcome.decision is None or outcome.decision.action is not Action.HOLD:
+                raise
+            # The turns are kept: what the message says has counted, and another try of it is known again.
+            self._watcher.failed("hold", trouble)
+            delayed = outcome.decision = delay_unheld(self._rules, outcome.decision)
+            await self._store.update((), lambda: self._records(heard, outcome, delayed))
+        assert outcome.decision is not None
         return outcome.decision
 
     async def _pass_own(self, heard: Heard) -> Decision:
@@ -234,7 +247,7 @@ class Pipeline(Steering):
         is_named = may_name_pool(self._rules, heard.submission)
         way = self._warm_way(heard.account, level, Kind.NORMAL, heard.message.now) if is_named else ("", "")
         decision = accept_own(self._rules, heard, standing, way)
-        row = decision_row(decision, heard.submission, heard)
+        row = rows.decision_row(decision, heard.submission, heard)
         await self._store.update((), lambda: Records(decisions=(row,), must_be_durable=False))
         return decision
 
@@ -293,9 +306,7 @@ class Pipeline(Steering):
         key = f"t:{heard.message.tenant}"
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-            assert outcome.assessment is not None
-            is_refused = outcome.assessment.wanted is not Action.ACCEPT or bool(outcome.counted and outcome.counted.hit)
-            if outcome.tenant is None or outcome.tenant.hit or not is_refused:
+            if outcome.tenant is None or outcome.tenant.hit or not self._is_refused(heard, outcome):
                 return {}
             data = limits.uncount(state[key], tenant_limits, _amounts(heard, 0), heard.message.now)
             return {key: Write(data, _TENANT_KEEP_S)}
@@ -314,9 +325,8 @@ class Pipeline(Steering):
             found = reputation.observe_message(state[account], state[source], message, views, rules.policy)
             outcome.assessment = found
             written = {account: Write(found.account, KEEP_S), source: Write(found.source, SOURCE_KEEP_S)}
-            is_asked = found.wanted is Action.ACCEPT and not (outcome.tenant and outcome.tenant.hit)
             outcome.counted = None
-            if is_asked and (account_limits or state[limit]):
+            if (account_limits or state[limit]) and not self._is_refused(heard, outcome):
                 amounts = _amounts(heard, found.new_recipients)
                 outcome.counted = limits.count(state[limit], account_limits, amounts, message.now)
                 written[limit] = Write(outcome.counted.state, LIMITS_KEEP_S)
@@ -330,18 +340,13 @@ class Pipeline(Steering):
 
         return Turn(account, (account, source, limit, *((place,) if is_placed else ())), step)
 
-    # The way out.
+    def _is_refused(self, heard: Heard, outcome: _Outcome) -> bool:
+        """Whether evidence, a virus or a limit keeps the message here, so that it uses up no limit and no share."""
+        assert outcome.assessment is not None
+        wanted, _ = for_virus(outcome.assessment.wanted, "", heard.verdict, self._rules.on_virus)
+        return wanted is not Action.ACCEPT or any(one and one.hit for one in (outcome.tenant, outcome.counted))
 
-    def _pool_move(self, heard: Heard, outcome: _Outcome, decision: Decision) -> tuple[Audit, ...]:
-        """The account's ordinary mail has another pool from now on."""
-        before, after = outcome.moved_from, outcome.place
-        if before is None or after is None or decision.standing is Standing.SUSPENDED:
-            return ()
-        choices = self.pools.choices
-        old, new = (pools.choose_pool(one.level, Kind.NORMAL, choices) for one in (before, after))
-        reason = f"{before.level} to {after.level}"
-        move = Audit(heard.message.now, "penstock", "move-pool", heard.account, reason, f"{old} to {new}")
-        return (move,) if old != new else ()
+    # The way out.
 
     def _route(self, heard: Heard, outcome: _Outcome) -> Route:
         if outcome.place is None:
@@ -369,10 +374,8 @@ class Pipeline(Steering):
             key = f"w:{ip.ip}"
 
             def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-                assert outcome.assessment is not None
-                is_refused = outcome.assessment.wanted is not Action.ACCEPT
-                is_refused = is_refused or any(one.hit for one in (outcome.tenant, outcome.counted) if one is not None)
-                if is_refused or pools.first_warming(self._route(heard, outcome), warm_up, message.now) != ip:
+                is_first = pools.first_warming(self._route(heard, outcome), warm_up, message.now) == ip
+                if not is_first or self._is_refused(heard, outcome):
                     return {}
                 data, outcome.has_room = warmup.count(state[key], warm_up, ip, message.recipients, message.now)
                 return {key: Write(data, warmup.KEEP_S)} if data is not None else {}
@@ -390,23 +393,20 @@ class Pipeline(Steering):
         """The rows that this message leaves behind."""
         found = outcome.assessment
         assert found is not None
-        account = account_row(heard, found, decision)
+        account = rows.account_row(heard, found, decision)
         has_moved = found.standing is not found.previous
         outbox = (
-            *limit_notices(heard, outcome.tenant, outcome.counted),
-            *(moved_notices(heard, found) if has_moved else ()),
+            *rows.limit_notices(heard, outcome.tenant, outcome.counted),
+            *(rows.moved_notices(heard, found) if has_moved else ()),
         )
-        audit: tuple[Audit, ...] = ()
-        if has_moved and Standing.SUSPENDED in (found.standing, found.previous):
-            what = "suspend-account" if found.standing is Standing.SUSPENDED else "release-account"
-            detail = f"{found.previous} to {found.standing}, {found.score:.1f} nats"
-            audit = (Audit(heard.message.now, "penstock", what, heard.account, decision.reason, detail),)
-        audit += self._pool_move(heard, outcome, decision)
+        audit = rows.moved_audit(heard, found, decision)
+        if decision.standing is not Standing.SUSPENDED:
+            audit += rows.pool_move(heard, self.pools.choices, outcome.moved_from, outcome.place)
         held: tuple[HeldMessage, ...] = ()
         if decision.action is Action.HOLD:
-            held = (HeldMessage(held_row(heard, decision), heard.submission.raw),)
+            held = (HeldMessage(rows.held_row(heard, decision), heard.submission.raw),)
         return Records(
-            decisions=(decision_row(decision, heard.submission, heard),),
+            decisions=(rows.decision_row(decision, heard.submission, heard),),
             accounts=(account,),
             held=held,
             audit=audit,
@@ -464,12 +464,12 @@ class Pipeline(Steering):
                 return Records(must_be_durable=False)
             (one,) = found
             if one.standing is one.previous:
-                return Records(accounts=moved_rows(row, one), must_be_durable=False)
+                return Records(accounts=rows.moved_rows(row, one), must_be_durable=False)
             detail = f"{one.previous} to {one.standing}, {one.score:.1f} nats"
             audit = Audit(event.at, "penstock", "change-standing", name, event.what, detail)
             payload: dict[str, object] = {"what": "standing", "standing": one.standing, "previous": one.previous}
             item = OutboxItem(f"standing/{name}/{event.at:.3f}", event.at, "notice", name, payload)
-            return Records(accounts=moved_rows(row, one), audit=(audit,), outbox=(item,))
+            return Records(accounts=rows.moved_rows(row, one), audit=(audit,), outbox=(item,))
 
         await self._store.update((Turn(account, (account, source, taken), step),), records)
         if found and event.what == "complaint" and self._lessons is not None:

@@ -35,6 +35,8 @@ CASES = {
     '[[identity.extractors]]\nsource = "header"\npattern = "("': "is no regular expression",
     '[[identity.extractors]]\nsource = "header"\npattern = "x"': "has no group",
     'smtp.trusted_networks = ["300.1.1.1"]': "is no IP address or network",
+    "scanners.rspamd.points = [[0.0, -1.5], [1.0, inf]]": "a finite number",
+    "scanners.rspamd.points = [[nan, -1.5], [1.0, 2.0]]": "a finite number",
     "= 1": "not TOML",
 }
 

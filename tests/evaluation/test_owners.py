@@ -1,10 +1,10 @@
 """Owners are cut into windows at Mondays, and halves never share an owner or a campaign."""
 
-import os
 from pathlib import Path
 
 import pytest
 
+from penstock.evaluation.corpus import corpus_folder
 from penstock.evaluation.letters import Letter
 from penstock.evaluation.owners import (
     FEWEST_LETTERS,
@@ -90,8 +90,7 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
 
 def test_the_corpus_has_two_halves_without_common_owners() -> None:
     """Owners, campaigns and newsletters of the reporting half are not in the other."""
-    folder = Path(os.environ.get("PENSTOCK_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
-    report = read_corpus(folder, days=60, half="report")
+    report = read_corpus(corpus_folder(), days=60, half="report")
 
     assert len(report.windows) > 200
     assert len(report.abuse) > 500

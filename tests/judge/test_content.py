@@ -49,12 +49,12 @@ def test_the_shipped_weights_tell_a_scam_from_a_letter(model):
 
 def test_the_shipped_weights_are_small_and_load_fast(shipped):
     """A few megabytes, a fraction of a second."""
-    began = time.perf_counter()
+    began = time.process_time()
 
     ContentModel.from_bytes(shipped)
 
     assert len(shipped) < 4_000_000
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 @pytest.mark.parametrize("raw", [SCAM, LETTER, b"", b"Subject: x\r\n\r\n"])

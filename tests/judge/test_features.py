@@ -74,11 +74,11 @@ def test_the_views_are_bounded_on_a_huge_message():
     """A megabyte of words costs what the first few kilobytes cost."""
     raw = b"Subject: x\r\n\r\n" + b"lorem ipsum dolor " * 60_000
     parsed = parse(raw)
-    began = time.perf_counter()
+    began = time.process_time()
 
     slots = look(parsed, raw).slots
 
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25
     assert all(found.size < 12_000 for found in slots.values())
 
 

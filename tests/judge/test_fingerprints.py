@@ -120,8 +120,8 @@ def test_a_message_has_all_its_keys_and_never_more_than_a_dozen():
 @pytest.mark.parametrize("text", ["!" * 60_000, "a" * 60_000, "a. " * 20_000, "\n" * 60_000, "1a" * 30_000])
 def test_hostile_text_is_cheap(text):
     """No text makes patterns backtrack."""
-    began = time.perf_counter()
+    began = time.process_time()
 
     text_keys(text)
 
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2

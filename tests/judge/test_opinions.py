@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.judge.opinions import POINTS, Scale, for_virus, with_opinions
@@ -14,6 +14,7 @@ numbers = st.floats(allow_nan=True, allow_infinity=True)
 
 
 @given(numbers, numbers, st.floats(allow_nan=False))
+@example(1.0, math.inf, math.inf)
 def test_the_map_is_bounded_and_never_falls(one, other, required):
     """Whatever a scanner says, a higher score is no less evidence."""
     scale = Scale()

@@ -46,9 +46,9 @@ def test_long_words_have_one_number_too():
 @pytest.mark.parametrize("text", ["", " ", "!" * 70_000, "a" * 70_000, "a " * 35_000, ("b" * 65 + " ") * 1000])
 def test_hostile_text_is_cheap(text):
     """Nothing, one word, or as many as there is room for; what lies beyond the bound is not looked at."""
-    began = time.perf_counter()
+    began = time.process_time()
 
     words = words_of(text, text)
 
     assert len(words.raw) <= 2 * MAX_BYTES
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2

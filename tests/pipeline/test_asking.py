@@ -2,7 +2,9 @@
 
 from test_pipeline import ByWord, Told, rules, submission
 
+from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
+from penstock.judge.rules import Plan
 from penstock.model import Action, Opinion
 from penstock.pipeline import Pipeline
 from penstock.store.memory import MemoryStore
@@ -31,6 +33,21 @@ async def test_a_virus_is_refused_whoever_sends_it():
     assert (refused.action, refused.reason, refused.reply.code) == (Action.REJECT, "PS-VIRUS", 550)
     assert "virus" in [one.name for one in refused.findings]
     assert (held.action, held.reason) == (Action.HOLD, "PS-VIRUS")
+
+
+async def test_a_virus_uses_up_no_limit():
+    """It is refused before limits are asked, the account's and the tenant's, and also where they are used up."""
+    plans = {"default": Plan((Limit("messages", "hour", 1),), (Limit("messages", "hour", 1, "tenant"),))}
+    asked = Asked(Opinion("clamav", found="Eicar-Test"))
+    pipeline = gate(asked, plans=plans)
+    for _ in range(3):
+        assert (await pipeline.judge(submission())).reason == "PS-VIRUS"
+    asked.opinions = ()
+
+    assert (await pipeline.judge(submission())).action is Action.ACCEPT
+    assert (await pipeline.judge(submission())).reason == "PS-LIMIT"
+    asked.opinions = (Opinion("clamav", found="Eicar-Test"),)
+    assert (await pipeline.judge(submission())).reason == "PS-VIRUS"
 
 
 async def test_what_a_scanner_thinks_moves_the_content_evidence():

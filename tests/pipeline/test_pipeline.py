@@ -190,6 +190,29 @@ async def test_mail_to_the_providers_own_addresses_always_passes(store):
     assert (await gate.admit(opening)).refusal is None
 
 
+async def test_a_hold_that_cannot_be_written_is_delayed_and_counts_once(tmp_path):
+    """Whoever sent it keeps it and is told to come again; its evidence has counted, and another try adds none."""
+    store = SqliteStore(tmp_path / "p.sqlite", now=lambda: NOW)
+    await store.open()
+    gate, told = pipeline(store)
+    for number in range(8):
+        one = submission(3.5, strangers(3), at=NOW + number)
+        (tmp_path / "held" / one.id[-2:]).parent.mkdir(exist_ok=True)
+        (tmp_path / "held" / one.id[-2:]).write_text("in the way of a folder")
+        first = await gate.judge(one)
+        if told.troubles:
+            break
+    again = await gate.judge(replace(one, id=one.id[:-2] + "zz"))
+    kept = await store.decision(one.id)
+    await store.close()
+
+    assert (first.action, first.reply.code) == (Action.THROTTLE, 450)
+    assert [where for where, _ in told.troubles] == ["hold"]
+    assert kept is not None and kept.decision.action is Action.THROTTLE
+    assert again.action is Action.HOLD
+    assert again.score <= first.score
+
+
 async def test_limits_are_exact_and_say_when_they_open(store):
     """Three messages an hour; the fourth is told; an override with an end date widens it; a tenant is given back."""
     plans = {"default": Plan((Limit("messages", "hour", 3),), (Limit("messages", "day", 4, "tenant"),))}

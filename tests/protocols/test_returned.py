@@ -1,7 +1,6 @@
 """Bounces, complaints and automatic answers, told apart and read."""
 
 import base64
-import os
 import tarfile
 import time
 from importlib import resources
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.evaluation.corpus import corpus_folder
 from penstock.protocols import arf, dsn
 from penstock.protocols.arf import Complaint
 from penstock.protocols.dsn import Bounce
@@ -333,11 +333,7 @@ def test_hostile_reports_take_bounded_time(raw):
 
 
 def corpus(prefix):
-    folder = Path(os.environ.get("PENSTOCK_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
-    archive = folder / "bounces.tar.xz"
-    if not archive.is_file():
-        pytest.skip(f"the sample set is not here ({archive})")
-    with tarfile.open(archive) as tar:
+    with tarfile.open(corpus_folder() / "bounces.tar.xz") as tar:
         return {
             one.name: tar.extractfile(one).read()
             for one in tar

@@ -34,20 +34,19 @@ Way = tuple[str, str]
 
 
 def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None, way: Way) -> Decision:
-    """Join what the evidence asks for and what plain limits say; in observe mode nothing is done about either."""
-    submission = heard.submission
-    wanted, reason, reply = assessment.wanted, assessment.reason, None
+    """Join what the evidence and a virus ask for with what plain limits say, which speak only of what would go; in
+    observe mode nothing is done about any of it."""
+    submission, reply, retry_after_s = heard.submission, None, assessment.retry_after_s
+    wanted, reason = for_virus(assessment.wanted, assessment.reason, heard.verdict, rules.on_virus)
     if wanted is Action.ACCEPT and hit is not None:
         wanted, reason = (Action.THROTTLE if hit.opens_at else Action.REJECT), "PS-LIMIT"
         reply = reply_for_limit(hit, submission.id, _clock)
-    wanted, reason = for_virus(wanted, reason, heard.verdict, rules.on_virus)
-    retry_after_s = assessment.retry_after_s
     if wanted is Action.HOLD and not can_hold(submission):
         wanted, retry_after_s = Action.THROTTLE, _RETRY_S
     action = wanted if rules.mode is Mode.ENFORCE else Action.ACCEPT
     if action in (Action.ACCEPT, Action.HOLD):
         reply = None
-    elif reply is None or reason != "PS-LIMIT":
+    elif reply is None:
         reply = reply_for(reason, action, submission.id, retry_after_s, rules.reply_link)
     return _complete(
         rules,
@@ -68,6 +67,12 @@ def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None, 
         ),
         way,
     )
+
+
+def delay_unheld(rules: Rules, decision: Decision) -> Decision:
+    """What a hold becomes that cannot be written to disk: whoever sent the message keeps it a while longer."""
+    reply = reply_for(decision.reason, Action.THROTTLE, decision.id, _RETRY_S, rules.reply_link)
+    return replace(decision, action=Action.THROTTLE, wanted=Action.THROTTLE, reply=reply)
 
 
 def accept_own(rules: Rules, heard: Heard, standing: Standing, way: Way) -> Decision:

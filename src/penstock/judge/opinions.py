@@ -9,6 +9,7 @@ reasons, and adding up would count those twice. One that did not answer is left 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -39,7 +40,7 @@ class Scale(Struct, frozen=True):
 
     def nats(self, score: float, required: float) -> float:
         """The log-odds that a score stands for."""
-        share = score / required if required > 0 else score
+        share = score / required if 0 < required < inf else score
         (first, least), (_, most) = self.points[0], self.points[-1]
         if not share > first:  # also what is no number
             return least

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from penstock.judge.hearing import Heard
 from penstock.judge.limits import Counted
+from penstock.judge.pools import Place, choose_pool
 from penstock.judge.reputation import Assessment
-from penstock.model import AccountRow, Decision, DecisionRow, Held, OutboxItem, Standing, Submission
+from penstock.model import AccountRow, Audit, Decision, DecisionRow, Held, Kind, OutboxItem, Standing, Submission
 
 _DKIM_DOMAIN = re.compile(r"(?<![^;\s])d\s*=\s*([^;\s]+)")
 _MOST_SIGNATURES = 4
@@ -82,6 +84,26 @@ def moved_notices(heard: Heard, found: Assessment) -> tuple[OutboxItem, ...]:
     }
     key = f"standing/{heard.account}/{heard.submission.id}"
     return (OutboxItem(key, heard.message.now, "notice", heard.account, payload),)
+
+
+def moved_audit(heard: Heard, found: Assessment, decision: Decision) -> tuple[Audit, ...]:
+    """An entry where the machine closed or opened the account."""
+    if found.standing is found.previous or Standing.SUSPENDED not in (found.standing, found.previous):
+        return ()
+    what = "suspend-account" if found.standing is Standing.SUSPENDED else "release-account"
+    detail = f"{found.previous} to {found.standing}, {found.score:.1f} nats"
+    return (Audit(heard.message.now, "penstock", what, heard.account, decision.reason, detail),)
+
+
+def pool_move(heard: Heard, choices: Mapping[str, str], before: Place | None, after: Place | None) -> tuple[Audit, ...]:
+    """An entry where the account's ordinary mail has another pool from now on."""
+    if before is None or after is None:
+        return ()
+    old, new = (choose_pool(one.level, Kind.NORMAL, choices) for one in (before, after))
+    move = Audit(
+        heard.message.now, "penstock", "move-pool", heard.account, f"{before.level} to {after.level}", f"{old} to {new}"
+    )
+    return (move,) if old != new else ()
 
 
 def held_row(heard: Heard, decision: Decision) -> Held:

@@ -58,6 +58,6 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 class Section(BaseModel):
-    """A table of the file: unknown keys are faults, values do not change after loading."""
+    """A table of the file: unknown keys and numbers without end are faults, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
