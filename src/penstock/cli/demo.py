@@ -101,10 +101,20 @@ async def _demo(settings: Settings, json: bool) -> None:
 
 async def _judge(service: Service, one: Sent) -> Decision:
     connection = Connection(
-        client_ip=one.ip, peer_ip="127.0.0.1", login=one.customer.login, listener="smtp", is_trusted_peer=True
+        client_ip=one.ip,
+        helo=_helo(one),
+        peer_ip="127.0.0.1",
+        login=one.customer.login,
+        listener="smtp",
+        is_trusted_peer=True,
     )
     envelope = Envelope(one.customer.login, one.rcpt_to)
     return await service.pipeline.judge(Submission(service.new_id(one.at), one.at, connection, envelope, one.raw))
+
+
+def _helo(one: Sent) -> str:
+    """What the client's machine calls itself: a thief has the password, not the owner's laptop."""
+    return "win-7k2q" if one.is_abuse else "laptop"
 
 
 async def _send_day(service: Service, clock: _Clock, day: Sequence[Sent], advance: object) -> list[Told]:
@@ -123,8 +133,8 @@ def _send(host: str, port: int, one: Sent) -> tuple[int, str]:
     """One message as a mail server in front would hand it in: XCLIENT tells whose it is."""
     with smtplib.SMTP(host, port, timeout=30) as client:
         client.ehlo("mail.demo.example")
-        client.docmd("XCLIENT", f"ADDR={one.ip} LOGIN={one.customer.login} HELO=laptop")
-        client.ehlo("laptop")
+        client.docmd("XCLIENT", f"ADDR={one.ip} LOGIN={one.customer.login} HELO={_helo(one)}")
+        client.ehlo(_helo(one))
         for command in (f"MAIL FROM:<{one.customer.login}>", *(f"RCPT TO:<{to}>" for to in one.rcpt_to)):
             code, text = client.docmd(command)
             if code >= 300:
