@@ -31,7 +31,7 @@ neighbours:
 	tests/install-neighbours
 
 test: $(VENV)/.dev neighbours
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests

@@ -43,7 +43,7 @@ async def test_a_mailbox_is_emptied_once(store, tmp_path):
 
 
 JOURNAL = """#!/bin/sh
-case "$*" in *--after-cursor=c2*) shift; cat {folder}/more; sleep 60;; *) cat {folder}/first;; esac
+case "$*" in *--after-cursor=c2*) shift; cat {folder}/more; exec sleep 60;; *) cat {folder}/first;; esac
 """
 
 
