@@ -141,7 +141,7 @@ class Writer:
         """Raise StoreUnavailable where records would not be written soon."""
         if self._task is None:
             raise StoreUnavailable("the store is closed")
-        if self._waiting and self._trouble is not None:
+        if (self._waiting or self._is_busy) and self._trouble is not None:
             raise StoreUnavailable(str(self._trouble))
         if len(self._waiting) >= _MOST_WAITING:
             raise StoreUnavailable(f"PostgreSQL is too slow: {len(self._waiting)} records wait")
@@ -180,7 +180,9 @@ class Writer:
             async with asyncio.timeout(BOUND_S):
                 await rows.told
         except TimeoutError:
-            raise StoreUnavailable(f"PostgreSQL: no answer in {BOUND_S:g} s") from None
+            # Known from now on, though the batch itself, begun a moment later, still waits.
+            self._trouble = StoreUnavailable(f"PostgreSQL: no answer in {BOUND_S:g} s")
+            raise self._trouble from None
 
     async def _run(self) -> None:
         while self._waiting or not self._is_closing:
