@@ -213,6 +213,16 @@ class Verdict(Struct, frozen=True):
     """Campaign keys, e.g. `text:…`, `url:…`, `reply-to:…`."""
 
 
+class Lines(Struct, frozen=True):
+    """What one account's statistics are held against, in nats."""
+
+    hold: float
+    suspend: float
+    hold_bulk: float
+    suspend_bulk: float
+    """Of the statistic against a good customer's change of habits."""
+
+
 class Decision(Struct, frozen=True):
     """What is done with one submission, and why: the sum of its evidence. Never without reasons."""
 
@@ -242,6 +252,10 @@ class Decision(Struct, frozen=True):
     """False where Penstock could not judge and `on_failure` decided."""
     token: str = ""
     """The opaque reference that the delivered message carries."""
+    against_bulk: float = 0.0
+    """The second statistic, in nats: what a good customer's change of habits does not explain."""
+    lines: Lines | None = None
+    """What the two statistics were held against; None where nothing was judged."""
     ip: str = ""
     """The sending IP within the pool; empty where none is named."""
 

@@ -116,19 +116,18 @@ def explain(
         async with opened(settings) as service:
             row = await find_decision(service, id, reference_key(settings))
             delivery = await service.store.delivery(row.decision.id) if row is not None else None
-            policy = service.rules.policy
         if row is None:
             fail(f'no decision "{id}"')
         if json:
-            show_json({"row": row, "delivery": delivery, "hold_at": policy.hold, "suspend_at": policy.suspend})
+            show_json({"row": row, "delivery": delivery})
             return
-        for line in explanation(row, delivery, policy.hold, policy.suspend):
+        for line in explanation(row, delivery):
             out.print(line, highlight=False, markup=False)
 
     run(work(settings_of(config)))
 
 
-def explanation(row: DecisionRow, delivery: Delivered | None, hold: float, suspend: float) -> list[str]:
+def explanation(row: DecisionRow, delivery: Delivered | None) -> list[str]:
     """A decision in words, its terms as a sum."""
     decision = row.decision
     done = f"{decision.action}" + (f" (would be {decision.wanted})" if decision.wanted is not decision.action else "")
@@ -144,7 +143,13 @@ def explanation(row: DecisionRow, delivery: Delivered | None, hold: float, suspe
     for one in decision.evidence:
         usual = f" (usual: {one.expected})" if one.expected else ""
         lines.append(f"{one.nats:+8.2f}  {one.name}: {one.seen}{usual}")
-    lines.append(f"{decision.score:8.2f}  together; {hold:.1f} holds, {suspend:.1f} suspends, by two kinds of evidence")
+    if decision.lines is not None:
+        at = decision.lines
+        lines += [
+            f"{decision.score:8.2f}  together; this account is held at {at.hold:.1f} and suspended at {at.suspend:.1f}",
+            f"{decision.against_bulk:8.2f}  of it no good customer's new habit explains; "
+            f"{at.hold_bulk:.1f} and {at.suspend_bulk:.1f} are needed, and two kinds of evidence",
+        ]
     if decision.findings:
         lines += ["", "findings  " + ", ".join(one.name for one in decision.findings)]
     if decision.reply is not None:

@@ -170,8 +170,7 @@ async def _report(service: Service, provider: Provider, told: Sequence[Told], js
     out.print(f"\n{name} was hijacked at {when(stolen[0].sent.at)} UTC; {leaked} of {len(stolen)} messages left.")
     if stopped:
         out.print("The first message that was stopped, and why:\n")
-        policy = service.rules.policy
-        for line in explanation(stopped[0], None, policy.hold, policy.suspend):
+        for line in explanation(stopped[0], None):
             out.print("  " + line, highlight=False, markup=False)
     go_on = "accounts list", "held list", "decisions --action hold", "pools plan"
     out.print(f"\nGo on with: {', '.join(f'penstock {one}' for one in go_on)}")

@@ -64,6 +64,8 @@ def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None, 
             findings=heard.verdict.findings,
             reply=reply,
             reason=reason,
+            against_bulk=assessment.against_bulk,
+            lines=assessment.lines,
         ),
         way,
     )

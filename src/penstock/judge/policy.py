@@ -7,6 +7,8 @@ from math import log
 
 from msgspec import Struct
 
+from penstock.model import Lines
+
 MESSAGES_A_YEAR = 7300.0
 """Of an ordinary account, twenty a day."""
 FEWEST_A_YEAR = 365.0
@@ -15,16 +17,6 @@ CHANGES_A_YEAR = 0.4
 """How often a good customer begins something that looks like a blast: a newsletter, a shop, a greeting to everybody."""
 _STREAMS = 2.0
 """Two statistics run for each message: its source's and its account's."""
-
-
-class Lines(Struct, frozen=True):
-    """What one account's statistics are held against, in nats."""
-
-    hold: float
-    suspend: float
-    hold_bulk: float
-    suspend_bulk: float
-    """Of the statistic against a good customer's change of habits."""
 
 
 class Policy(Struct, frozen=True):

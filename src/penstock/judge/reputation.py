@@ -22,7 +22,7 @@ from penstock.judge.policy import Policy
 from penstock.judge.standing import enter, move
 from penstock.judge.streams import Stream
 from penstock.judge.wishes import close, is_settled, per_year, standing_signs, streams_of, why, wish
-from penstock.model import Action, Event, Evidence, Standing
+from penstock.model import Action, Event, Evidence, Lines, Standing
 
 KEEP_S = 400 * 86400.0
 """How long an account's record lives after its last message."""
@@ -49,6 +49,8 @@ class Assessment(Struct, frozen=True):
     messages: int = 0
     recipients: int = 0
     since: float = 0.0
+    against_bulk: float = 0.0
+    lines: Lines | None = None
 
 
 class Summary(Struct, frozen=True):
@@ -126,6 +128,8 @@ def observe_message(
         account.messages,
         account.recipients,
         account.since,
+        round(stream.against_bulk, 3),
+        lines,
     )
 
 

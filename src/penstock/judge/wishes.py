@@ -5,10 +5,10 @@ from __future__ import annotations
 from penstock.judge.campaigns import CampaignView
 from penstock.judge.evidence import MANY_TENANTS, Message, Terms
 from penstock.judge.history import AccountState, SourceState
-from penstock.judge.policy import Lines, Policy
+from penstock.judge.policy import Policy
 from penstock.judge.standing import DAY_S, NORMAL_AFTER_S
 from penstock.judge.streams import Stream
-from penstock.model import Action, Kind
+from penstock.model import Action, Kind, Lines
 
 _ENOUGH = 1.0
 """Nats that a group must have to count as one that speaks for abuse."""
