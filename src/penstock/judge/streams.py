@@ -163,6 +163,8 @@ def _against_bulk(group: str, nats: float, before: float) -> float:
 
 def _log_mean(walks: list[float]) -> float:
     top = max(walks)
+    if top <= 0.0:
+        return 0.0
     return max(0.0, top + log(sum(exp(one - top) for one in walks) / len(walks)))
 
 
