@@ -115,7 +115,7 @@ class _Outcome(Struct):
     """The place before, where this message moved the account."""
     has_room: bool = False
     """Whether a warming IP took the message into its share."""
-    decision: Decision | None = None
+    row: DecisionRow | None = None
 
 
 class Pipeline(Steering):
@@ -177,16 +177,14 @@ class Pipeline(Steering):
     async def judge(self, submission: Submission) -> Decision:
         """Judge a whole message. Never raises."""
         began = self._clock()
-        heard: Heard | None = None
         try:
             async with asyncio.timeout(self._rules.patience_s):
-                heard = await self._ask(await self._hear(submission))
-                decision = await self._judge(heard)
+                row = await self._judge(await self._ask(await self._hear(submission)))
         except Exception as trouble:
             self._watcher.failed("judge", trouble)
-            decision, heard = unjudged(self._rules, submission), None
-        self._watcher.decided(rows.decision_row(decision, submission, heard), self._clock() - began)
-        return decision
+            row = rows.decision_row(unjudged(self._rules, submission), submission, None)
+        self._watcher.decided(row, self._clock() - began)
+        return row.decision
 
     async def _hear(self, submission: Submission) -> Heard:
         if len(submission.raw) > _LARGE_BYTES:
@@ -199,7 +197,7 @@ class Pipeline(Steering):
         opinions = await self._asker.ask(heard.submission)
         return heard.with_verdict(with_opinions(heard.verdict, opinions, self._rules.scales))
 
-    async def _judge(self, heard: Heard) -> Decision:
+    async def _judge(self, heard: Heard) -> DecisionRow:
         """One atomic read-judge-write: campaigns, tenant, account, then the decision and its rows."""
         rules, outcome = self._rules, _Outcome({})
         recipients = heard.message.recipients
@@ -214,32 +212,33 @@ class Pipeline(Steering):
         def records() -> Records:
             assert outcome.assessment is not None
             hit = next((one.hit for one in (outcome.tenant, outcome.counted) if one is not None and one.hit), None)
-            outcome.decision = decide(rules, heard, outcome.assessment, hit, self._way(heard, outcome))
-            return self._records(heard, outcome, outcome.decision)
+            return self._records(
+                heard, outcome, decide(rules, heard, outcome.assessment, hit, self._way(heard, outcome))
+            )
 
-        decision = await self._keep(turns, records, heard, outcome)
+        row = await self._keep(turns, records, heard, outcome)
         for trap in rules.trapped(heard.submission.envelope.rcpt_to):
             # A trap that is tried again the same day has not been bought again.
             now, key = heard.message.now, f"spamtrap/{trap}/{heard.message.now // 86400:.0f}"
-            await self.absorb(Event(now, "spamtrap", heard.account, decision.id, trap, detail=trap, key=key))
-        return decision
+            await self.absorb(Event(now, "spamtrap", heard.account, row.decision.id, trap, detail=trap, key=key))
+        return row
 
     async def _keep(
         self, turns: Sequence[Turn], records: Callable[[], Records], heard: Heard, outcome: _Outcome
-    ) -> Decision:
+    ) -> DecisionRow:
         try:
             await self._store.update(turns, records)
         except OSError as trouble:
-            if outcome.decision is None or outcome.decision.action is not Action.HOLD:
+            if outcome.row is None or outcome.row.decision.action is not Action.HOLD:
                 raise
             # The turns are kept: what the message says has counted, and another try of it is known again.
             self._watcher.failed("hold", trouble)
-            delayed = outcome.decision = delay_unheld(self._rules, outcome.decision)
+            delayed = delay_unheld(self._rules, outcome.row.decision)
             await self._store.update((), lambda: self._records(heard, outcome, delayed))
-        assert outcome.decision is not None
-        return outcome.decision
+        assert outcome.row is not None
+        return outcome.row
 
-    async def _pass_own(self, heard: Heard) -> Decision:
+    async def _pass_own(self, heard: Heard) -> DecisionRow:
         key = f"a:{heard.account}"
         state = (await self._store.read((key,)))[key]
         standing = reputation.admit(state, heard.message.now, self._rules.policy, heard.account)
@@ -249,7 +248,7 @@ class Pipeline(Steering):
         decision = accept_own(self._rules, heard, standing, way)
         row = rows.decision_row(decision, heard.submission, heard)
         await self._store.update((), lambda: Records(decisions=(row,), must_be_durable=False))
-        return decision
+        return row
 
     def _peek(self, heard: Heard, outcome: _Outcome) -> Turn:
         """What the content is worth for this account, before its campaigns are told."""
@@ -393,6 +392,7 @@ class Pipeline(Steering):
         """The rows that this message leaves behind."""
         found = outcome.assessment
         assert found is not None
+        row = outcome.row = rows.decision_row(decision, heard.submission, heard)
         account = rows.account_row(heard, found, decision)
         has_moved = found.standing is not found.previous
         outbox = (
@@ -406,7 +406,7 @@ class Pipeline(Steering):
         if decision.action is Action.HOLD:
             held = (HeldMessage(rows.held_row(heard, decision), heard.submission.raw),)
         return Records(
-            decisions=(rows.decision_row(decision, heard.submission, heard),),
+            decisions=(row,),
             accounts=(account,),
             held=held,
             audit=audit,

@@ -33,14 +33,6 @@ def softened(nats: float, share: float) -> float:
     return log(1.0 - share + share * exp(nats))
 
 
-def mean_of(terms: list[float]) -> float:
-    """The logarithm of the mean of e-values, for channels that depend on each other."""
-    if not terms:
-        return 0.0
-    top = max(terms)
-    return top + log(sum(exp(one - top) for one in terms) / len(terms))
-
-
 def centred(log_odds: float, centre: float) -> float:
     """Content's log-odds, clipped; of an account whose ordinary mail reads like abuse, what it has beyond that."""
     return max(CONTENT_LEAST, min(CONTENT_MOST, log_odds - max(0.0, centre)))

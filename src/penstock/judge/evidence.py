@@ -53,11 +53,6 @@ class Terms(Struct, frozen=True):
     usual: float = 0.0
     """What content evidence of the owner's own mail comes to."""
 
-    @property
-    def total(self) -> float:
-        """All groups together."""
-        return sum(self.groups.values())
-
 
 def is_machine(message: Message, account: AccountState) -> bool:
     """Whether the mail server itself sends this: automatic mail and forwards that no login stands behind.
@@ -117,10 +112,10 @@ def _content(
     return usual
 
 
-def is_repeated(message: Message, source: SourceState, *, was_bad: bool = False) -> bool:
-    """Whether the text came from this source before; `was_bad` asks for one whose content spoke for abuse."""
+def is_repeated(message: Message, source: SourceState) -> bool:
+    """Whether the text came from this source before."""
     texts = source.stream.texts
-    return any(one in texts or (not was_bad and -one in texts) for one in message.texts)
+    return any(one in texts or -one in texts for one in message.texts)
 
 
 def _links(message: Message, account: AccountState, found: list[Evidence], groups: dict[str, float]) -> None:
