@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from penstock.building import make_identity
 from penstock.config import Settings
 from penstock.evaluation.corpus import corpus_folder, read_samples
 from penstock.judge.policy import Policy
@@ -21,7 +22,6 @@ from penstock.judge.rules import Rules
 from penstock.model import Connection, Envelope, Mode, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.smtp_client import stuffed
-from penstock.service import make_identity
 from penstock.shipped import load_model, load_replies
 from penstock.store.memory import MemoryStore
 

@@ -14,12 +14,13 @@ from pathlib import Path
 import uvloop
 
 from bench.source import four_kilobytes
+from penstock.building import make_rules
 from penstock.config import Settings
 from penstock.judge.hearing import Content, hear
 from penstock.judge.rules import Rules
 from penstock.model import Connection, DecisionRow, Delivered, Envelope, Opening, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
-from penstock.service import LoggingWatcher, make_rules
+from penstock.service import LoggingWatcher
 from penstock.shipped import load_model
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import Store

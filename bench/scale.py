@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from penstock.building import make_identity
 from penstock.config import Settings
 from penstock.judge.policy import Policy
 from penstock.judge.rules import Rules
 from penstock.model import Connection, Envelope, Mode, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
-from penstock.service import load_model, load_replies, make_identity
+from penstock.shipped import load_model, load_replies
 from penstock.store.sqlite import SqliteStore
 
 NOW = 1.8e9

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "evaluation": {"model", "examples", "judge", "pipeline", "store", "protocols", "config"},
     "watch": {"model"},
     "shipped": {"judge", "protocols", "config"},
+    "building": {"model", "config", "sections", "judge", "clients", "listeners", "shipped", "store"},
     "service": None,
     "supervisor": set(),
     "cli": None,

@@ -3,13 +3,13 @@
 import asyncio
 from random import Random
 
+from penstock.building import make_rules
 from penstock.config import Settings
 from penstock.judge.learnt import Bounds, Taught
 from penstock.judge.message import parse
 from penstock.learning import CatchUp, Lessons, Said, is_telling
 from penstock.model import Connection, Envelope, Event, Evidence, Kind, Submission, Verdict, make_id
 from penstock.pipeline import Pipeline, Unwatched
-from penstock.service import make_rules
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import ExampleSearch, StoreUnavailable
 

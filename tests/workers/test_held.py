@@ -7,7 +7,10 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from pathlib import Path
 
 from tests.neighbours.sink import Sink
 
@@ -89,15 +92,17 @@ from pathlib import Path
 from penstock.model import Held
 from penstock.store.ports import HeldMessage, Records
 from penstock.store.sqlite import SqliteStore
+def tell(line):
+    os.write(1, f"{line}\\n".encode())  # in one piece; print makes two of it under PYTHONUNBUFFERED
 async def main(run):
     store = SqliteStore(Path(sys.argv[1]))
     await store.open()
-    print(os.getpid(), flush=True)
+    tell(os.getpid())
     async def keep(name):
         one = Held(name, name, "sasl:a", 1.0, "a@b", ("c@d",), 3, "PS-ACCOUNT")
         raw = (name * 50).encode()
         await store.update((), lambda: Records(held=(HeldMessage(one, raw),)))
-        print(name, flush=True)
+        tell(name)
     number = 0
     while True:
         await asyncio.gather(*(keep(f"{run}x{number + n}") for n in range(4)))
@@ -107,31 +112,45 @@ for line in sys.stdin:
     if child == 0:
         asyncio.run(main(line.strip()))
     os.waitpid(child, 0)
-    print("gone", flush=True)
+    tell("gone")
 """
+
+
+def memory_backed(tmp_path):
+    """Where fsync costs nothing: what is killed here is a process, and a slow disk would only make the test slow."""
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path)
+
+
+def next_line(mother, *, wait_s=30.0):
+    """The next line of a process that writes lines whole; fails where none comes."""
+    timer = threading.Timer(wait_s, mother.kill)  # ends the wait: its lines end, too
+    timer.start()
+    line = mother.stdout.readline()
+    timer.cancel()
+    assert line.endswith("\n"), f"{mother.args[0]} ended, or was silent for {wait_s} s, after {line!r}"
+    return line.strip()
 
 
 async def test_what_was_acknowledged_survives_kill_9(tmp_path):
     """A process that keeps messages is killed at random moments, two hundred times: each that it had told is there."""
-    path, told = tmp_path / "k.sqlite", set()
-    rng = random.Random(7)
-    mother = subprocess.Popen(
-        [sys.executable, "-c", KEEPER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-    assert mother.stdin is not None and mother.stdout is not None
-    for run in range(200):
-        mother.stdin.write(f"r{run}\n")
-        child = int(mother.stdout.readline())
-        time.sleep(rng.uniform(0.0, 0.03))
-        os.kill(child, signal.SIGKILL)
-        told.update(iter(lambda: mother.stdout.readline().strip(), "gone"))  # a line is written whole
-    mother.communicate()
-    store = SqliteStore(path)
-    await store.open()
-    kept = {one.id for one in await store.held(limit=1_000_000)}
+    rng, told = random.Random(7), set()
+    with memory_backed(tmp_path) as folder:
+        path = Path(folder) / "k.sqlite"
+        command = [sys.executable, "-c", KEEPER, str(path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as mother:
+            for run in range(200):
+                mother.stdin.write(f"r{run}\n")
+                child = int(next_line(mother))
+                time.sleep(rng.uniform(0.0, 0.03))
+                os.kill(child, signal.SIGKILL)
+                told.update(iter(lambda: next_line(mother), "gone"))
+        store = SqliteStore(path)
+        await store.open()
+        kept = {one.id for one in await store.held(limit=1_000_000)}
 
-    assert told
-    assert told <= kept
-    for name in kept:
-        assert await store.held_raw(name) == (name * 50).encode()
-    await store.close()
+        assert told
+        assert told <= kept
+        for name in kept:
+            assert await store.held_raw(name) == (name * 50).encode()
+        await store.close()

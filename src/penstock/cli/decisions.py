@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from penstock.building import reference_key
 from penstock.cli.output import err, fail, out, show_json, show_table, when
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
 from penstock.judge.reference import read_token
 from penstock.model import Action, DecisionRow, Delivered
-from penstock.service import Service, reference_key
+from penstock.service import Service
 from penstock.store.ports import DecisionSearch
 
 Ago = Annotated[str, typer.Option(help="Start: a time, or an age such as 90m, 12h, 7d.")]

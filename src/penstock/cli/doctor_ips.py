@@ -8,6 +8,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
+from penstock.building import make_pools
 from penstock.cli.output import Check
 from penstock.clients.dns import Resolver, ResolverSettings, servers_of
 from penstock.clients.hosts import addresses_of, reverse_name
@@ -15,7 +16,7 @@ from penstock.clients.spf import includes
 from penstock.config import Settings
 from penstock.model import Listing, SendingIp
 from penstock.protocols.dnsbl import Address
-from penstock.service import Service, make_pools
+from penstock.service import Service
 
 
 async def sending_ips(service: Service) -> list[Check]:

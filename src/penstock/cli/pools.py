@@ -11,6 +11,7 @@ import typer
 from msgspec.structs import replace
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from penstock.building import make_pools
 from penstock.cli.accounts import DryRun, Name, Reason, named
 from penstock.cli.decisions import since_of
 from penstock.cli.output import err, fail, out, show_json, show_table, when
@@ -23,7 +24,7 @@ from penstock.judge.pools import Live
 from penstock.judge.replan import Past, Plan, Shift, past_of, replan
 from penstock.judge.warmup import WarmUp, used_on
 from penstock.model import Action, Audit, DecisionRow, IpState, Pin, SendingIp, transport_name
-from penstock.service import Service, make_pools
+from penstock.service import Service
 from penstock.store.ports import DecisionSearch, PoolRecords
 from penstock.workers.warming import read_seen
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from penstock.building import make_rules
 from penstock.cli.mailboxes import is_mailbox, messages
 from penstock.cli.output import err, fail, show_json, show_table
 from penstock.cli.session import PLACES, Config, Json, run, settings_of
@@ -24,7 +25,6 @@ from penstock.judge.message import parse
 from penstock.model import Action, Connection, Decision, Envelope, Event, Mode, Submission, make_id
 from penstock.pipeline import Pipeline, Unwatched
 from penstock.protocols.maillog import Assembler, Transaction, read_line
-from penstock.service import make_rules
 from penstock.shipped import load_model
 from penstock.store.memory import MemoryStore
 
