@@ -1,0 +1,97 @@
+"""What comes back, and who logs in: each event is traced to its account and counted there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from penstock.judge import reputation, rows
+from penstock.judge.identity import FORWARDS
+from penstock.judge.reputation import KEEP_S, SOURCE_KEEP_S, Assessment
+from penstock.judge.rules import Rules
+from penstock.model import Audit, Event, Kind, OutboxItem, Standing
+from penstock.store.ports import Records, Store, Turn, Write
+
+_EVENT_KEEP_S = 14 * 86400.0
+"""How long it is remembered that an event was taken in: longer than mail servers try, and logs lie about."""
+
+
+class Lessons(Protocol):
+    """Who learns from complaints what abuse looks like here."""
+
+    async def complaint(self, event: Event) -> None:
+        """Take a complaint about one decision's message as a weak example. Raises StoreUnavailable."""
+
+
+class Absorbing:
+    """The entry of the pipeline for what comes back."""
+
+    _store: Store
+    _rules: Rules
+    _lessons: Lessons | None
+
+    async def absorb(self, event: Event) -> Standing | None:
+        """Take in a bounce, complaint, login …; the account's standing after it, or None where nobody is meant, or an
+        event of this key was taken in before.
+
+        Raises StoreUnavailable: whoever brings events keeps them until they are taken.
+        """
+        if event.what == "bounced" and not event.reason:
+            event = replace(event, reason=self._rules.reply_reason(event.detail))
+        traced = await self._traced(event)
+        if traced is None:
+            return None
+        event, name = traced, traced.account
+        account, source, taken = f"a:{name}", f"s:{name}|{event.source}", f"e:{name}|{event.key}"
+        found: list[Assessment] = []
+
+        def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            found.clear()
+            if event.key and state[taken]:
+                return {}
+            one = reputation.observe_event(state[account], state[source], event, self._rules.policy)
+            found[:] = [one]
+            written = {account: Write(one.account, KEEP_S)}
+            if event.source:
+                written[source] = Write(one.source, SOURCE_KEEP_S)
+            if event.key:
+                written[taken] = Write(b"1", _EVENT_KEEP_S)
+            return written
+
+        row = await self._store.account(name)
+
+        def records() -> Records:
+            if not found:
+                return Records(must_be_durable=False)
+            (one,) = found
+            if one.standing is one.previous:
+                return Records(accounts=rows.moved_rows(row, one), must_be_durable=False)
+            detail = f"{one.previous} to {one.standing}, {one.score:.1f} nats"
+            audit = Audit(event.at, "penstock", "change-standing", name, event.what, detail)
+            payload: dict[str, object] = {"what": "standing", "standing": one.standing, "previous": one.previous}
+            item = OutboxItem(f"standing/{name}/{event.at:.3f}", event.at, "notice", name, payload)
+            return Records(accounts=rows.moved_rows(row, one), audit=(audit,), outbox=(item,))
+
+        await self._store.update((Turn(account, (account, source, taken), step),), records)
+        if found and event.what == "complaint" and self._lessons is not None:
+            await self._lessons.complaint(event)
+        return found[0].standing if found else None
+
+    async def _traced(self, event: Event) -> Event | None:
+        """The event with the account and the source of the message that it is about; None where nobody is meant.
+
+        Deliveries are many and say little: they are not looked up where the account is known. What comes back to
+        automatic mail and forwards says nothing about the account that they pass through.
+        """
+        if not event.decision_id or (event.account and event.what == "delivered"):
+            return event if event.account else None
+        row = await self._store.decision(event.decision_id)
+        if row is None:
+            return event if event.account else None
+        account, kind = event.account or str(row.decision.account), row.decision.kind
+        is_automatic = kind is Kind.FORWARDED or (kind is Kind.AUTOMATIC and not row.mail_from)
+        if row.source == FORWARDS or (is_automatic and not account.startswith("sasl:")):
+            return None
+        return replace(event, account=account, source=event.source or row.source)
