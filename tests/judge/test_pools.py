@@ -169,17 +169,44 @@ def test_an_ip_that_has_rested_too_long_begins_again():
     """Idle for thirty days, seen so or told by the first message after it; one that nobody has ever seen stays warm."""
     seen, month, today = Seen(), 30 * DAY_S, NOW - NOW % DAY_S
     for ip, last in (("192.0.2.1", NOW - 40 * DAY_S), ("192.0.2.2", NOW - 40 * DAY_S), ("192.0.2.3", 0.0)):
-        seen.note_use(ip, last, NOW - 39 * DAY_S, month)
-    seen.note_use("192.0.2.1", NOW - 40 * DAY_S, NOW, month)
-    seen.note_use("192.0.2.2", NOW - 5.0, NOW, month)
-    seen.note_use("192.0.2.3", 0.0, NOW, month)
+        seen.note_use(SendingIp(ip), last, NOW - 39 * DAY_S, month)
+    seen.note_use(IPS[0], NOW - 40 * DAY_S, NOW, month)
+    seen.note_use(IPS[1], NOW - 5.0, NOW, month)
+    seen.note_use(IPS[2], 0.0, NOW, month)
     pools = Pools({"default": "normal"}, {"normal": Pool(IPS)}, warm_up=WARM_UP).as_seen(seen)
 
     assert seen.anew == {"192.0.2.1": today, "192.0.2.2": today}
     assert {one.ip: one.warming_since for one in pools.named["normal"].ips if one.warming_since} == seen.anew
-    seen.note_use("192.0.2.1", NOW, NOW, month)
-    seen.note_use("192.0.2.1", NOW + 5 * DAY_S, NOW + 5 * DAY_S, month)
+    seen.note_use(IPS[0], NOW, NOW, month)
+    seen.note_use(IPS[0], NOW + 5 * DAY_S, NOW + 5 * DAY_S, month)
     assert seen.anew["192.0.2.1"] == today  # and it goes on from there
+
+
+def test_days_without_mail_are_no_days_of_a_warm_up():
+    """It sends on its first day and, after four quiet ones, goes on with its second; a long use is never taken back."""
+    seen, day = Seen(), NOW - NOW % DAY_S
+    old = SendingIp("192.0.2.8", warming_since=day - 90 * DAY_S)
+    for hour in range(24 * 7):
+        now = day + hour * 3600.0 + 60.0
+        sent = now - 30.0 if hour // 24 in (0, 5, 6) else 0.0
+        seen.note_use(FRESH, sent, now, 30 * DAY_S)
+        seen.note_use(old, now - 10.0, now, 30 * DAY_S)
+        caps = WARM_UP.cap(SendingIp(FRESH.ip, warming_since=seen.warming_since(FRESH)), "gmail", now)
+        if hour == 24 * 5 + 23:
+            assert caps == 4
+
+    assert seen.idle[FRESH.ip][0] == 4
+    assert (caps, seen.warming_since(old)) == (None, old.warming_since)
+
+
+def test_an_ip_that_waits_for_its_first_mail_waits_with_its_whole_warm_up():
+    """Set up on Monday and used on Friday, it begins with the share of the first day."""
+    seen, day = Seen(), NOW - NOW % DAY_S
+    for number in range(5):
+        seen.note_use(FRESH, 0.0, day + number * DAY_S + 60.0, 30 * DAY_S)
+
+    friday = day + 4 * DAY_S + 120.0
+    assert WARM_UP.cap(SendingIp(FRESH.ip, warming_since=seen.warming_since(FRESH)), "gmail", friday) == 2
 
 
 def test_a_domain_belongs_to_the_group_of_its_mx():

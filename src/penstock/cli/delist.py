@@ -14,7 +14,7 @@ from penstock.cli.output import fail, out, show_json, show_table, when
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
 from penstock.lists.catalogue import BlockList, known_lists
-from penstock.model import Audit, Listing, Mode
+from penstock.model import Audit, DecisionRow, Listing, Mode
 from penstock.protocols.dnsbl import to_ascii
 from penstock.store.ports import DecisionSearch, Store
 from penstock.workers.monitoring import choices_of
@@ -62,6 +62,8 @@ class Dossier(Struct, frozen=True):
     accounts: tuple[Used, ...]
     messages: int
     draft: str
+    is_known: bool
+    """Whether it is known by which IP mail left; else the accounts are those that may have used it."""
 
 
 def delist(
@@ -97,10 +99,14 @@ async def _dossier(settings: Settings, name: str, window_s: float) -> Dossier | 
         facts = {one.name: one for one in known_lists(*choices_of(settings))}
         open_ones = [one for one in rows if not one.until] or rows[-1:]
         began = min(one.since for one in open_ones)
-        accounts, messages = await _accounts(store, name, began - window_s)
+        ip = name if _is_ip(name) else ""
+        accounts, messages = await _accounts(store, name, ip, began - window_s)
+        is_known = bool(messages or not ip) or settings.judge.mode is not Mode.OBSERVE
+        if not is_known:  # as in a case: all whose mail named no IP may have left by this one
+            accounts, messages = await _accounts(store, name, "", began - window_s)
     places = tuple(_where(one, facts.get(one.list)) for one in open_ones)
     draft = _draft(name, places, accounts, messages, settings)
-    return Dossier(name, began, places, accounts, messages, draft)
+    return Dossier(name, began, places, accounts, messages, draft, is_known)
 
 
 def _where(listing: Listing, one: BlockList | None) -> Where:
@@ -111,21 +117,26 @@ def _where(listing: Listing, one: BlockList | None) -> Where:
     )  # fmt: skip
 
 
-async def _accounts(store: Store, ip: str, since: float) -> tuple[tuple[Used, ...], int]:
-    """The accounts that sent from an IP in the window, those to blame first, with what was done since."""
+async def _accounts(store: Store, name: str, ip: str, since: float) -> tuple[tuple[Used, ...], int]:
+    """The accounts whose mail left by `ip` in the window, or where that is empty: by one that nobody knows, or from
+    the domain `name`. Those to blame for the listing come first, with what was done since."""
     sent, recipients, refused, before = Counter[str](), Counter[str](), Counter[str](), ""
-    while sum(sent.values()) < _MOST_ROWS:
+    looked_at = 0
+    while looked_at < _MOST_ROWS:
         search = DecisionSearch(ip=ip, since=since, before=before, limit=_PAGE)
         rows = await store.decisions(search)
         for row in rows:
+            if row.decision.ip != ip if _is_ip(name) else not _is_from(row, name):
+                continue
             account = str(row.decision.account)
             sent[account] += 1
             recipients[account] += len(row.rcpt_to)
             refused[account] += row.decision.wanted != "accept"
+        looked_at += len(rows)
         if len(rows) < _PAGE:
             break
         before = rows[-1].decision.id
-    cases = [one for one in await store.cases(open_only=False, limit=1000) if one.ip == ip and one.opened_at >= since]
+    cases = [one for one in await store.cases(open_only=False, limit=1000) if one.ip == name and one.opened_at >= since]
     blame = {one.account: one.blame for case in cases for one in case.suspects}
     order = sorted(sent | Counter(dict.fromkeys(blame, 0)), key=lambda one: (-blame.get(one, 0.0), -recipients[one]))
     found = []
@@ -136,6 +147,14 @@ async def _accounts(store: Store, ip: str, since: float) -> tuple[tuple[Used, ..
         facts = (sent[account], recipients[account], refused[account], standing, blame.get(account, 0.0), done)
         found.append(Used(account, *facts))
     return tuple(found), sum(sent.values())
+
+
+def _is_ip(name: str) -> bool:
+    return ":" in name or name.rpartition(".")[2].isdigit()  # the usual spelling of an address; no domain ends so
+
+
+def _is_from(row: DecisionRow, domain: str) -> bool:
+    return f".{row.mail_from.rpartition('@')[2].lower()}".endswith(f".{domain}")
 
 
 def _draft(name: str, places: Sequence[Where], accounts: Sequence[Used], messages: int, settings: Settings) -> str:
@@ -204,7 +223,8 @@ def _show(dossier: Dossier) -> None:
         for what, text in (("says", one.text), ("usual causes", one.causes), ("get off at", one.delist)):
             if text:
                 out.print(f"  {what}: {text}", highlight=False, markup=False)
-    out.print(f"\nAccounts that sent from {dossier.target} before it was listed:", highlight=False)
+    used_it = "sent" if dossier.is_known else "may have sent (while observing, mail names no IP)"
+    out.print(f"\nAccounts that {used_it} from {dossier.target} before it was listed:", highlight=False)
     used = [
         (one.account, one.messages, one.recipients, one.refused, one.standing, f"{one.blame:.0%}")
         for one in dossier.accounts

@@ -47,10 +47,10 @@ class Pools(Struct, frozen=True):
         return any(not self.warm_up.is_warm(ip, now) for pool in self.named.values() for ip in pool.ips)
 
     def as_seen(self, seen: Seen) -> Pools:
-        """The same, with what was learnt about warming: IPs that begin again, and domains' groups by their MX."""
+        """The same, with what was learnt about warming: IPs that rested, and domains' groups by their MX."""
 
         def renewed(ip: SendingIp) -> SendingIp:
-            return replace(ip, warming_since=max(ip.warming_since, seen.anew.get(ip.ip, 0.0)))
+            return replace(ip, warming_since=seen.warming_since(ip))
 
         named = {name: replace(pool, ips=tuple(map(renewed, pool.ips))) for name, pool in self.named.items()}
         hosted = {domain: group for domain, (group, _) in seen.hosted.items() if group}

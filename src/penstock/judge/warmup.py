@@ -51,17 +51,31 @@ class Seen(Struct):
     """IP → when it last sent, as far as was looked."""
     anew: dict[str, float] = {}
     """IP → midnight UTC of the day on which its warm-up began again, after a long rest."""
+    idle: dict[str, tuple[int, int]] = {}
+    """IP → (days of its warm-up on which it sent nothing, up to and with which day they are counted)."""
     hosted: dict[str, tuple[str, float]] = {}
     """Domain → (group of its MX, or empty for none; when that was asked)."""
 
-    def note_use(self, ip: str, last: float, now: float, rest_s: float) -> None:
-        """Note when an IP last sent (0: never seen); who rested for so long is as unknown as a new one."""
-        before = self.used.get(ip, 0.0)
+    def note_use(self, ip: SendingIp, last: float, now: float, rest_s: float) -> None:
+        """Note when an IP last sent (0: never seen). Who rested for `rest_s` (0: nobody) is as unknown as a new one; a
+        shorter pause only stops the warm-up, whose days are those on which mail was sent."""
+        name, before = ip.ip, self.used.get(ip.ip, 0.0)
         newest = last if last > before else now
         if before and rest_s and newest - before >= rest_s:
-            self.anew[ip] = newest - newest % DAY_S
+            self.anew[name] = newest - newest % DAY_S
+            self.idle[name] = 0, int(newest // DAY_S) - 1
+        elif began := max(ip.warming_since, self.anew.get(name, 0.0)):
+            days, until, today = *self.idle.get(name, (0, int(now // DAY_S) - 1)), int(now // DAY_S)
+            passed = range(max(until + 1, int(began // DAY_S)), today)
+            sent = sum(day in passed for day in {before // DAY_S, last // DAY_S})
+            self.idle[name] = days + len(passed) - sent, today - 1
         if max(last, before):
-            self.used[ip] = max(last, before)
+            self.used[name] = max(last, before)
+
+    def warming_since(self, ip: SendingIp) -> float:
+        """When the warm-up of an IP would have begun had it sent on every day since; 0 where it needs none."""
+        began = max(ip.warming_since, self.anew.get(ip.ip, 0.0))
+        return began + self.idle.get(ip.ip, (0, 0))[0] * DAY_S if began else 0.0
 
 
 class Used(Struct, array_like=True):

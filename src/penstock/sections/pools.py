@@ -104,7 +104,7 @@ class WarmUpSection(Section):
     """Names under which the mail hosts of a group lie: a domain that `receivers` does not know belongs to the group of
     its MX, which is looked up while an IP is warming. All others are "other"."""
     rest_days: float = Field(30, ge=0)
-    """An IP that has sent nothing for so many days begins its warm-up again; 0 for never."""
+    """An IP that has sent nothing for so many days begins its warm-up again; 0 for never. A shorter pause stops it."""
 
     @model_validator(mode="after")
     def _groups_have_caps(self) -> WarmUpSection:

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
-from penstock.model import Event, Standing, bounce_key
+from penstock.model import DecisionRow, Event, Standing, bounce_key
 from penstock.protocols import dsn
 from penstock.protocols.arf import Complaint
 from penstock.protocols.deliveries import Arrival, Outcome, Reader
@@ -134,7 +134,7 @@ class Feedback:
             if isinstance(one, Arrival):
                 self._remember(one)
                 continue
-            if self._blocks is not None and self._blocks.is_about_us(one.reply):
+            if self._blocks is not None and (one.relay or " refused to talk" in one.reply):  # a receiver has spoken
                 await self._note_block(self._blocks, one)
             if one.status != "deferred":
                 waiting.append(one)
@@ -148,7 +148,12 @@ class Feedback:
     async def _note_block(self, blocks: ReplyBlocks, outcome: Outcome) -> None:
         domain = outcome.recipient.rpartition("@")[2]
         meaning = self._replies.read(outcome.reply, status=outcome.enhanced, domain=domain, mx=outcome.relay)
-        await self._patiently(lambda: blocks.note(meaning, outcome.reply, outcome.at))
+        row = None
+        if blocks.needs_sender(meaning):
+            search = DecisionSearch(queue_id=outcome.queue_id, limit=1)
+            row = next(iter(await self._patiently(lambda: self._store.decisions(search))), None)
+        key = bounce_key(outcome.queue_id, outcome.recipient)
+        await self._patiently(lambda: blocks.note(meaning, outcome.reply, outcome.at, key=key, **_sent(row)))
 
     async def _take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
@@ -216,11 +221,23 @@ class Feedback:
         for one in bounce.recipients:
             if one.action not in ("failed", "expired"):
                 continue
-            reason = dsn.meaning(one, self._replies).reason
-            key = bounce_key(decision_id or bounce.original.message_id, one.recipient)
+            meaning, key = (
+                dsn.meaning(one, self._replies),
+                bounce_key(decision_id or bounce.original.message_id, one.recipient),
+            )
             detail = (one.diagnostic or one.words)[:500]
+            if self._blocks is not None:
+                row = await self._store.decision(decision_id) if decision_id else None
+                await self._blocks.note(meaning, detail, self._now(), key=key, **_sent(row))
             event = Event(
-                self._now(), "bounced", account, decision_id, one.recipient, detail=detail, reason=reason, key=key
+                self._now(),
+                "bounced",
+                account,
+                decision_id,
+                one.recipient,
+                detail=detail,
+                reason=meaning.reason,
+                key=key,
             )
             await self._absorb(event)
             counted += 1
@@ -269,6 +286,11 @@ class Feedback:
             except StoreUnavailable:
                 self._count("failures")
                 await asyncio.sleep(_RETRY_S)
+
+
+def _sent(row: DecisionRow | None) -> dict[str, str]:
+    """By which IP and for which domain a message was sent, as far as its decision tells."""
+    return {"ip": row.decision.ip, "domain": row.mail_from.rpartition("@")[2].lower()} if row is not None else {}
 
 
 def _place_key(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""Blocks that no DNS shows: receivers whose replies say that an IP of ours is blocked, kept with the other listings.
+"""Blocks that no DNS shows: receivers whose replies say that they block us, kept with the other listings.
 
-One such reply may be about one message. Several within an hour are a listing `receiver:NAME` of that IP, which then
-takes the way of all listings: the IP leaves its pool, a case names the accounts behind it. It is cleared once nobody
-has said so for a day.
+One such reply may be about one message. Several within an hour are a listing: `receiver:NAME` of an IP of ours, which
+then takes the way of all listings (the IP leaves its pool, a case names the accounts behind it); `receiver:NAME/domain`
+of a sender's domain; and `receiver:NAME/content` or `receiver:NAME/rate` of the IP whose mail a receiver takes for spam
+or slows down, which is history and takes nothing out. Each is cleared once nobody has said so for a day.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from penstock.config import Settings
 from penstock.model import Listing, ListingChange, Severity
-from penstock.protocols.receivers import Level, ReplyMeaning, Scope
+from penstock.protocols.receivers import Level, Reason, ReplyMeaning, Scope
 from penstock.store.ports import Store
 
 CLEAR_EVERY_S = 300.0
@@ -27,6 +28,8 @@ _LARGE = frozenset({
     "t-online", "yahoo", "yandex",
 })  # fmt: skip
 """Receivers with so many recipients that their block alone is worth taking an IP out."""
+_SEVERITY = {"ip": Severity.HIGH, "domain": Severity.MEDIUM, "content": Severity.LOW, "rate": Severity.LOW}
+_MOST_KEPT = 10_000
 
 
 class ReplyBlocks:
@@ -37,35 +40,56 @@ class ReplyBlocks:
         self._store = store
         self._ips = ips
         self._now = now
-        self._said: dict[tuple[str, str], list[float]] = {}
+        self._said: dict[tuple[str, str], dict[str, float]] = {}
 
-    def is_about_us(self, reply: str) -> bool:
-        """Whether a reply names an IP of ours; cheap, for every line of a log."""
-        return any(ip in reply for ip in self._ips)
+    def needs_sender(self, meaning: ReplyMeaning) -> bool:
+        """Whether a reply does not name what it blocks, so that `note` must be told whose mail it was."""
+        kind = _kind(meaning)
+        return kind == "domain" or (kind is not None and not self._ip_of(meaning, kind, ""))
 
-    async def note(self, meaning: ReplyMeaning, reply: str, at: float) -> bool:
-        """Take note of a reply; whether it makes, or keeps up, a listing. Raises StoreUnavailable."""
-        is_block = meaning.level is Level.BLOCK and meaning.scope is Scope.IP and meaning.named_ip in self._ips
-        if not is_block or at < self._now() - _CLEAR_AFTER_S:
+    async def note(
+        self, meaning: ReplyMeaning, reply: str, at: float, *, key: str, ip: str = "", domain: str = ""
+    ) -> bool:
+        """Take note of a reply; whether it makes, or keeps up, a listing. Raises StoreUnavailable.
+
+        `key` is of the message and its recipient, which count once however often they are tried. `ip` is the address
+        that the mail left by and `domain` its envelope sender's, empty where that is not known.
+        """
+        kind, who = _kind(meaning), meaning.receiver or meaning.blocklist or "others"
+        target = domain if kind == "domain" else self._ip_of(meaning, kind, ip)
+        is_noise = kind in ("content", "rate") and who == "others"
+        if kind is None or not target or is_noise or at < self._now() - _CLEAR_AFTER_S:
             return False
-        who = meaning.receiver or meaning.blocklist or "others"
-        key = (meaning.named_ip, who)
-        recent = [one for one in self._said.get(key, ()) if one > at - _WITHIN_S]
-        said = self._said[key] = [*recent[-_ENOUGH:], at]
+        name = f"{RECEIVER}{who}{f'/{kind}' if kind != 'ip' else ''}"
+        said = {one: when for one, when in self._said.get((target, name), {}).items() if when > at - _WITHIN_S}
+        said[key] = at
+        self._keep((target, name), dict(list(said.items())[-_ENOUGH:]))
         if len(said) < _ENOUGH:
             return False
         listing = Listing(
-            meaning.named_ip,
-            f"{RECEIVER}{who}",
+            target,
+            name,
             at,
             at,
             codes=(f"{meaning.code} {meaning.status}".strip(),),
             meanings=(meaning.reason.value,),
             text=reply[:500],
-            severity=Severity.HIGH if who in _LARGE else Severity.LOW,
+            severity=_SEVERITY[kind] if who in _LARGE else Severity.LOW,
         )
         await self._store.record_listings((ListingChange(at, "listed", listing),))
         return True
+
+    def _ip_of(self, meaning: ReplyMeaning, kind: str | None, sent_by: str) -> str:
+        """The IP of ours that a reply is about; an IP block that names somebody else's is about nobody here."""
+        if meaning.named_ip in self._ips:
+            return meaning.named_ip
+        return sent_by if sent_by in self._ips and not (kind == "ip" and meaning.named_ip) else ""
+
+    def _keep(self, about: tuple[str, str], said: dict[str, float]) -> None:
+        self._said.pop(about, None)
+        self._said[about] = said
+        if len(self._said) > _MOST_KEPT:
+            del self._said[next(iter(self._said))]
 
     async def run_once(self) -> int:
         """Clear what no receiver has said for a day; how many. Raises StoreUnavailable."""
@@ -80,6 +104,15 @@ class ReplyBlocks:
                 tuple(ListingChange(now, "cleared", replace(one, until=now), before=one.codes) for one in quiet)
             )
         return len(quiet)
+
+
+def _kind(meaning: ReplyMeaning) -> str | None:
+    """What a receiver blocks: `ip`, `domain`, `content` or `rate`; None where it blocks nothing of ours."""
+    if meaning.reason is Reason.RATE_LIMITED:
+        return "rate" if meaning.scope in (Scope.RATE, Scope.IP) else None  # some limit what one recipient is sent
+    if meaning.level is not Level.BLOCK or meaning.reason is Reason.VIRUS:
+        return None
+    return meaning.scope.value if meaning.scope in (Scope.IP, Scope.DOMAIN, Scope.CONTENT) else None
 
 
 def reply_blocks(settings: Settings, store: Store, now: Callable[[], float]) -> ReplyBlocks:

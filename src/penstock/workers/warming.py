@@ -66,7 +66,7 @@ class Warming:
             for one in pool.ips:
                 rows = await self._store.decisions(DecisionSearch(ip=one.ip, limit=1))
                 last = rows[0].decision.at if rows else 0.0
-                seen.note_use(one.ip, last, now, self._settings.rest_s)
+                seen.note_use(one, last, now, self._settings.rest_s)
         await self._store.set_meta(_META, msgspec.msgpack.encode(seen))
         if not self._pools.as_seen(seen).has_warming(now):
             return 0
