@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run demo test check bench bench-blocklists eval reference lock neighbours kill-drill
+.PHONY: run demo test check bench bench-blocklists bench-logs eval reference lock neighbours kill-drill
 
 # What `python -m venv` needs on a bare Debian; a machine that already has it installs nothing.
 $(VENV)/bin/python:
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev neighbours
 
 bench-blocklists: $(VENV)/.dev neighbours
 	$(BIN)/python -m bench.blocklists --out docs/bench/blocklists.md
+
+bench-logs: $(VENV)/.dev
+	$(BIN)/python -m bench.logs --out docs/bench/logs.md
 
 eval: $(VENV)/.dev
 	$(BIN)/python -m penstock.cli.report docs/evaluation.md

@@ -153,14 +153,16 @@ async def postfix(count: int) -> list[Mta]:
 
     found: dict[str, list[Mta]] = {}
     more = "mynetworks = 127.0.0.0/8\ndefault_transport = discard:\ntransport_maps =\ndefault_process_limit = 20\n"
-    with server("milter", "127.0.0.1:1") as (port, process):
+    nowhere = "127.0.0.1:1"
+    with server("milter", nowhere) as (port, judging), server("bare-milter", nowhere) as (bare, passing):
         ways = (
-            ("Postfix alone", ""),
-            ("with Penstock as milter, TCP", f"127.0.0.1:{port}"),
-            ("with Penstock as milter, Unix socket", f"unix:{unix_socket(port)}"),
+            ("Postfix alone", "", judging),
+            ("with Penstock as milter, TCP", f"127.0.0.1:{port}", judging),
+            ("with Penstock as milter, Unix socket", f"unix:{unix_socket(port)}", judging),
+            ("with Penstock as milter, no judging, TCP", f"127.0.0.1:{bare}", passing),
         )
         for _ in range(ROUNDS):
-            for name, milter in ways:
+            for name, milter, process in ways:
                 async with Postfix(sink="127.0.0.1:1", milter=milter, main=more) as one:
                     await asyncio.to_thread(smtp_source, one.port, 100)
                     master = psutil.Process(one.pid)
@@ -183,7 +185,7 @@ def postfix_table(rows: list[Mta], verdicts: list[tuple[str, float, float]]) -> 
         both = one.postfix_us + one.penstock_us
         lines.append(f"| {one.name} | {one.per_s:.0f} | {one.postfix_us:.0f} | {one.penstock_us:.0f} | {both:.0f} |")
     alone = rows[0]
-    for one in rows[1:]:
+    for one in rows[1:3]:
         way = one.name.rpartition(", ")[2]
         verdicts.append((f"Postfix with the milter ({way}) / without, messages/s", one.per_s / alone.per_s, 0.85))
     return [*lines, ""]

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from penstock.clients.next_hop import NextHopSettings, SmtpNextHop
 from penstock.config import parse_settings
-from penstock.listeners.milter import MilterListener
+from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener, SmtpSettings
 from penstock.model import Account, Action, Admission, Decision, Delivered, Kind, Opening, Standing, Submission, make_id
 from penstock.service import Service
@@ -56,6 +56,16 @@ async def relay(next_hop: str) -> int:
         now=time.time,
         new_id=lambda now: make_id(now, next(_numbers)),
     )
+    await listener.start()
+    _kept.append(listener)
+    return int(listener.addresses[0].rpartition(":")[2])
+
+
+async def bare_milter(next_hop: str) -> int:
+    """The milter without judging: what any milter in this language costs Postfix at least."""
+    settings = MilterSettings(("127.0.0.1:0",), (ipaddress.ip_network("127.0.0.0/8"),))
+    made = {"count": lambda name: None, "now": time.time, "new_id": lambda now: make_id(now, next(_numbers))}
+    listener = MilterListener(settings, PassAll(), **made)
     await listener.start()
     _kept.append(listener)
     return int(listener.addresses[0].rpartition(":")[2])
@@ -148,6 +158,8 @@ async def main() -> None:
             port = await service(next_hop, "smtp")
         case "milter":
             port = await service(next_hop, "milter")
+        case "bare-milter":
+            port = await bare_milter(next_hop)
         case "aiosmtpd-sink":
             port = await aiosmtpd_sink(next_hop)
         case _:

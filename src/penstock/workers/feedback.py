@@ -21,7 +21,7 @@ from penstock.protocols import dsn
 from penstock.protocols.arf import Complaint
 from penstock.protocols.deliveries import Arrival, Outcome, Reader
 from penstock.protocols.dsn import Bounce
-from penstock.protocols.receivers import Reason, Replies
+from penstock.protocols.receivers import Reason, Replies, ReplyMeaning
 from penstock.protocols.reports import Original
 from penstock.protocols.returned import AutoReply, read_returned, tokens_in
 from penstock.store.ports import AccountSearch, DecisionSearch, Store, StoreUnavailable
@@ -129,15 +129,18 @@ class Feedback:
 
     async def take_block(self, block: bytes, reader: Reader) -> None:
         """Take in whole lines of a log."""
-        waiting: list[Outcome] = []
+        waiting: list[tuple[Outcome, Reason]] = []
         for one in reader.block(block, self._now()):
             if isinstance(one, Arrival):
                 self._remember(one)
                 continue
-            if self._blocks is not None and (one.relay or " refused to talk" in one.reply):  # a receiver has spoken
-                await self._note_block(self._blocks, one)
+            has_spoken = one.status == "bounced" or bool(one.relay) or " refused to talk" in one.reply
+            meaning = self._meaning(one) if has_spoken else None
+            if meaning is not None and self._blocks is not None:
+                await self._note_block(self._blocks, one, meaning)
             if one.status != "deferred":
-                waiting.append(one)
+                is_answer = meaning is not None and one.status == "bounced"  # what expired was never answered for good
+                waiting.append((one, meaning.reason if meaning is not None and is_answer else Reason.NETWORK))
             else:
                 self._count("deferred")
             if len(waiting) >= _AT_ONCE:
@@ -145,9 +148,11 @@ class Feedback:
                 waiting = []
         await self._take_outcomes(waiting)
 
-    async def _note_block(self, blocks: ReplyBlocks, outcome: Outcome) -> None:
+    def _meaning(self, outcome: Outcome) -> ReplyMeaning:
         domain = outcome.recipient.rpartition("@")[2]
-        meaning = self._replies.read(outcome.reply, status=outcome.enhanced, domain=domain, mx=outcome.relay)
+        return self._replies.read(outcome.reply, status=outcome.enhanced, domain=domain, mx=outcome.relay)
+
+    async def _note_block(self, blocks: ReplyBlocks, outcome: Outcome, meaning: ReplyMeaning) -> None:
         row = None
         if blocks.needs_sender(meaning):
             search = DecisionSearch(queue_id=outcome.queue_id, limit=1)
@@ -155,11 +160,11 @@ class Feedback:
         key = bounce_key(outcome.queue_id, outcome.recipient)
         await self._patiently(lambda: blocks.note(meaning, outcome.reply, outcome.at, key=key, **_sent(row)))
 
-    async def _take_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+    async def _take_outcomes(self, outcomes: Sequence[tuple[Outcome, Reason]]) -> None:
         if outcomes:
-            await self._patiently(lambda: asyncio.gather(*(self._take_outcome(one) for one in outcomes)))
+            await self._patiently(lambda: asyncio.gather(*(self._take_outcome(*one) for one in outcomes)))
 
-    async def _take_outcome(self, outcome: Outcome) -> None:
+    async def _take_outcome(self, outcome: Outcome, reason: Reason) -> None:
         arrival = self._arrivals.get(outcome.queue_id, Arrival(outcome.queue_id))
         decision_id, account = await self._by_search(DecisionSearch(queue_id=outcome.queue_id, limit=1))
         if not account and arrival.message_id:
@@ -169,22 +174,10 @@ class Feedback:
         if not account:
             self._count("bounces-of-nobody")
             return
-        domain = outcome.recipient.rpartition("@")[2]
-        reason = Reason.NETWORK
-        if outcome.status == "bounced":
-            reason = self._replies.read(outcome.reply, status=outcome.enhanced, domain=domain, mx=outcome.relay).reason
         key = bounce_key(decision_id or f"{outcome.queue_id}@{outcome.at:.0f}", outcome.recipient)
+        to, detail = outcome.recipient, outcome.reply[:500]
         await self._absorb(
-            Event(
-                outcome.at,
-                "bounced",
-                account,
-                decision_id,
-                outcome.recipient,
-                detail=outcome.reply[:500],
-                reason=reason,
-                key=key,
-            )
+            Event(outcome.at, "bounced", account, decision_id, to, detail=detail, reason=reason, key=key)
         )
 
     def _remember(self, arrival: Arrival) -> None:
