@@ -11,7 +11,7 @@ from penstock.judge import reputation, rows
 from penstock.judge.identity import FORWARDS
 from penstock.judge.reputation import KEEP_S, SOURCE_KEEP_S, Assessment
 from penstock.judge.rules import Rules
-from penstock.model import Audit, Event, Kind, OutboxItem, Standing
+from penstock.model import Audit, Event, Kind, Standing
 from penstock.store.ports import Records, Store, Turn, Write
 
 _EVENT_KEEP_S = 14 * 86400.0
@@ -70,9 +70,8 @@ class Absorbing:
                 return Records(accounts=rows.moved_rows(row, one), must_be_durable=False)
             detail = f"{one.previous} to {one.standing}, {one.score:.1f} nats"
             audit = Audit(event.at, "penstock", "change-standing", name, event.what, detail)
-            payload: dict[str, object] = {"what": "standing", "standing": one.standing, "previous": one.previous}
-            item = OutboxItem(f"standing/{name}/{event.at:.3f}", event.at, "notice", name, payload)
-            return Records(accounts=rows.moved_rows(row, one), audit=(audit,), outbox=(item,))
+            moved = rows.moved_rows(row, one)
+            return Records(accounts=moved, audit=(audit,), outbox=rows.event_outbox(event, one))
 
         await self._store.update((Turn(account, (account, source, taken), step),), records)
         if found and event.what == "complaint" and self._lessons is not None:

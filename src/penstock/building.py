@@ -101,7 +101,7 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
         false_suspensions_per_account_year=judge.false_suspensions_per_account_year,
         false_holds_per_account_year=judge.false_holds_per_account_year,
         probation_recipients_per_day=judge.probation_recipients_per_day,
-        exempt=frozenset(judge.exempt_accounts),
+        exempt=frozenset(judge.exempt_accounts) | {f"sasl:{one.lower()}" for one in settings.own_addresses},
     )
     plans = {
         name: Plan(

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from penstock.model import Mode
 from penstock.sections.blocklists import BlocklistsSection
+from penstock.sections.enforcement import EnforcementSection
 from penstock.sections.feedback import FeedbackSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
 from penstock.sections.learning import LearningSection
@@ -296,6 +297,7 @@ class Settings(Section):
     held: HeldSection = HeldSection()
     learning: LearningSection = LearningSection()
     scanners: ScannersSection = ScannersSection()
+    enforcement: EnforcementSection = EnforcementSection()
     notices: NoticesSection = NoticesSection()
     store: StoreSection = StoreSection()
     log: LogSection = LogSection()

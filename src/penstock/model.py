@@ -421,6 +421,42 @@ class OutboxItem(Struct, frozen=True):
     payload: Mapping[str, object] = {}
 
 
+class Rung(StrEnum):
+    """The ladder of what may be shut, smallest first."""
+
+    SOURCE = "source"
+    SCRIPT = "script"
+    PASSWORD = "application-password"  # noqa: S105
+    MAILBOX = "mailbox"
+    DOMAIN = "domain"
+    ACCOUNT = "account"
+
+
+class Thing(Struct, frozen=True, order=True, array_like=True):
+    """One thing that is shut where it lives."""
+
+    rung: Rung
+    name: str
+    """An address or network, `owner:/path` of a script, `login/name` of an application password, a login, a domain,
+    or what the panel calls the account."""
+
+    def __str__(self) -> str:
+        return f"{self.rung} {self.name}"
+
+
+class Step(Struct, frozen=True):
+    """One thing to be shut, or opened again, by one driver. Its key stays the same however often it is tried."""
+
+    key: str
+    at: float
+    account: str
+    """The account on whose behalf this is done."""
+    verb: str
+    """`shut` or `open`."""
+    thing: Thing
+    reason: str = ""
+
+
 class AccountRow(Struct, frozen=True):
     """What lists of accounts show; the full state is the judge's own."""
 

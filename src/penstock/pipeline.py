@@ -385,7 +385,7 @@ class Pipeline(Absorbing, Steering):
         has_moved = found.standing is not found.previous
         outbox = (
             *rows.limit_notices(heard, outcome.tenant, outcome.counted),
-            *(rows.moved_notices(heard, found) if has_moved else ()),
+            *(rows.moved_outbox(heard, found) if has_moved else ()),
         )
         audit = rows.moved_audit(heard, found, decision)
         if decision.standing is not Standing.SUSPENDED:

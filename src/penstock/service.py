@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from penstock.building import make_login, make_rules, make_store, networks, reference_key, smtp_settings
+from penstock.clients.drivers.known import make_drivers
 from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
 from penstock.clients.scanners.asker import asker_of
@@ -31,6 +32,7 @@ from penstock.protocols.headers import rewrite
 from penstock.shipped import load_model, load_replies
 from penstock.store.ports import StoreUnavailable
 from penstock.watch import Watch, decision_line
+from penstock.workers.enforcing import Enforcing
 from penstock.workers.feedback import Feedback
 from penstock.workers.held import Release
 from penstock.workers.intake import Intake
@@ -119,6 +121,7 @@ class Service:
         self.next_hop = self._next_hop(settings.next_hop.address) if settings.next_hop.address else None
         self.pools = self._pool_hops()
         self.listeners = self._make_listeners()
+        self.enforcing = Enforcing(settings, make_drivers(settings), self.store, hostname=self.hostname, now=now)
         self._monitoring = self.monitoring() if does_upkeep and settings.blocklists.watch else None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -157,6 +160,7 @@ class Service:
                 await task
         if self._monitoring is not None:
             await self._monitoring.close()
+        await self.enforcing.close()
         for hop in self._next_hops.values():
             await hop.close()
         await self.store.close()
@@ -212,6 +216,7 @@ class Service:
             more.append((WARMING_EVERY_S, "warming", warming.run_once))
         more += queue_chores(settings, self.store, self.now)
         more += monitoring.chores() if monitoring is not None else ()
+        more += self.enforcing.chores()
         return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)
 
     def pool_keeper(self) -> PoolKeeper:

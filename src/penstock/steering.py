@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from penstock.judge import limits, reputation
+from penstock.judge import limits, reputation, rows
 from penstock.judge.limits import Override
 from penstock.judge.reputation import KEEP_S
+from penstock.judge.rules import Rules
 from penstock.model import AccountRow, Audit, Standing
 from penstock.store.ports import Records, Store, Turn, Write
 
@@ -17,15 +18,23 @@ class Steering:
     """The entries of the pipeline that are for the operator."""
 
     _store: Store
+    _rules: Rules
 
     async def steer(
         self, name: str, standing: Standing | None, *, who: str, reason: str, now: float, forget: bool = False
     ) -> Standing:
-        """A person sets a standing, or (None) lets the evidence decide again. Raises StoreUnavailable."""
+        """A person sets a standing, or (None) lets the evidence decide again.
+
+        Raises StoreUnavailable, and ValueError for a suspension of what may never be shut out.
+        """
+        if standing is Standing.SUSPENDED and name in self._rules.policy.exempt:
+            raise ValueError(f"{name} is exempt (own_addresses, judge.exempt_accounts) and is never shut out")
         account = f"a:{name}"
+        before: list[Standing] = []
         after: list[bytes] = []
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
+            before[:] = [reputation.summary(state[account], now).standing]
             after[:] = [reputation.steer(state[account], standing, now, reason, forget=forget)]
             return {account: Write(after[0], KEEP_S)}
 
@@ -40,7 +49,8 @@ class Steering:
                 name, tenant, seen.standing, seen.score, seen.seen_at or now, seen.messages, seen.recipients,
                 row.pool if row is not None else "", seen.since, seen.reason,
             )  # fmt: skip
-            return Records(accounts=(mine,), audit=(audit,))
+            told = rows.order(name, before[0], seen.standing, at=now, key=f"{now:.3f}", reason=reason, who=who)
+            return Records(accounts=(mine,), audit=(audit,), outbox=told)
 
         await self._store.update((Turn(account, (account,), step),), records)
         return reputation.summary(after[0], now).standing

@@ -36,6 +36,8 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "judge.pools",
         "judge.cases",
         "judge.warmup",
+        "judge.ladder",
+        "judge.shutting",
         "watch",
     },
     "evaluation": {"model", "examples", "judge", "pipeline", "store", "protocols", "config"},

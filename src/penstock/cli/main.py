@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 import penstock
-from penstock.cli import accounts, cases, config, decisions, evaluate, feedback, held, learn, lists, pools, queue
+from penstock.cli import (
+    accounts,
+    cases,
+    config,
+    decisions,
+    enforcement,
+    evaluate,
+    feedback,
+    held,
+    learn,
+    lists,
+    pools,
+    queue,
+)
 from penstock.cli.check import check
 from penstock.cli.delist import delist
 from penstock.cli.demo import demo
@@ -52,6 +65,7 @@ app.command()(delist)
 app.add_typer(lists.app, name="lists")
 app.add_typer(config.app, name="config")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(enforcement.app, name="enforcement")
 app.add_typer(held.app, name="held")
 app.add_typer(pools.app, name="pools")
 app.add_typer(cases.app, name="cases")

@@ -9,7 +9,7 @@ from penstock.judge.hearing import Heard
 from penstock.judge.limits import Counted
 from penstock.judge.pools import Place, choose_pool
 from penstock.judge.reputation import Assessment
-from penstock.model import AccountRow, Audit, Decision, DecisionRow, Held, Kind, OutboxItem, Standing, Submission
+from penstock.model import AccountRow, Audit, Decision, DecisionRow, Event, Held, Kind, OutboxItem, Standing, Submission
 
 _DKIM_DOMAIN = re.compile(r"(?<![^;\s])d\s*=\s*([^;\s]+)")
 _MOST_SIGNATURES = 4
@@ -70,8 +70,18 @@ def moved_rows(row: AccountRow | None, found: Assessment) -> tuple[AccountRow, .
     )  # fmt: skip
 
 
-def moved_notices(heard: Heard, found: Assessment) -> tuple[OutboxItem, ...]:
-    """A suspension, or its end, told to the postmaster."""
+def order(
+    account: str, before: Standing, after: Standing, *, at: float, key: str, reason: str, who: str = "penstock"
+) -> tuple[OutboxItem, ...]:
+    """The occasion to shut an account where it lives, or to open it; nothing where no suspension began or ended."""
+    if before is after or Standing.SUSPENDED not in (before, after):
+        return ()
+    payload: dict[str, object] = {"standing": after, "who": who, "reason": reason}
+    return (OutboxItem(f"enforce/{account}/{key}", at, "enforce", account, payload),)
+
+
+def moved_outbox(heard: Heard, found: Assessment) -> tuple[OutboxItem, ...]:
+    """A suspension, or its end: told to the postmaster, and carried out where the account lives."""
     if Standing.SUSPENDED not in (found.standing, found.previous):
         return ()
     reasons = [f"{one.name}: {one.seen} ({one.nats:+.1f})" for one in found.evidence if one.nats > 0][:3]
@@ -82,8 +92,18 @@ def moved_notices(heard: Heard, found: Assessment) -> tuple[OutboxItem, ...]:
         "score": found.score,
         "reasons": reasons,
     }
-    key = f"standing/{heard.account}/{heard.submission.id}"
-    return (OutboxItem(key, heard.message.now, "notice", heard.account, payload),)
+    now, id = heard.message.now, heard.submission.id
+    notice = OutboxItem(f"standing/{heard.account}/{id}", now, "notice", heard.account, payload)
+    why = "; ".join(reasons)
+    return (notice, *order(heard.account, found.previous, found.standing, at=now, key=id, reason=why))
+
+
+def event_outbox(event: Event, found: Assessment) -> tuple[OutboxItem, ...]:
+    """A change of standing by an event: told to the postmaster, and carried out where the account lives."""
+    payload: dict[str, object] = {"what": "standing", "standing": found.standing, "previous": found.previous}
+    notice = OutboxItem(f"standing/{event.account}/{event.at:.3f}", event.at, "notice", event.account, payload)
+    at, why = event.at, event.what
+    return (notice, *order(event.account, found.previous, found.standing, at=at, key=f"{at:.3f}", reason=why))
 
 
 def moved_audit(heard: Heard, found: Assessment, decision: Decision) -> tuple[Audit, ...]:

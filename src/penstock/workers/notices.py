@@ -126,6 +126,8 @@ def sentence(item: OutboxItem) -> str:
             return f"{item.target} has {waiting}: {facts['reason']}"
         case "ip":
             return f"{item.target} is {facts['state']} in pool {facts['pool']}: {facts['reason']}"
+        case "driver":
+            return f"{item.target}: driver {facts['driver']}: {facts['reason']}"
         case "listings":
             lines = facts.get("lines")
             return "; ".join(map(str, lines)) if isinstance(lines, list) else item.target

@@ -1,0 +1,56 @@
+"""Shutting and letting back in, put together from the settings: drivers, planner, lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from penstock.clients.drivers.driver import Driver
+from penstock.config import Settings
+from penstock.judge.ladder import Never, read_never
+from penstock.model import Mode
+from penstock.store.ports import Store
+from penstock.workers.enforcement import EnforcementSettings, Lane, Planner
+from penstock.workers.upkeep import Chore
+
+_LOOK_S = 1.0
+
+
+def never_of(settings: Settings) -> Never:
+    """What may never be shut."""
+    return read_never(settings.judge.exempt_accounts, settings.own_addresses, settings.enforcement.never)
+
+
+class Enforcing:
+    """Everything that carries suspensions to where accounts live."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        drivers: Mapping[str, Driver],
+        store: Store,
+        *,
+        hostname: str,
+        now: Callable[[], float],
+    ) -> None:
+        section = settings.enforcement
+        acts = settings.judge.mode is Mode.ENFORCE and not section.dry_run
+        rules = EnforcementSettings(acts, never_of(settings), section.domain_after)
+        self.planner = Planner(rules, drivers, store, now)
+        self._drivers = drivers
+        hosts = section.hosts()
+        give_up_s = section.give_up_hours * 3600.0
+        self._lanes = {
+            name: Lane(name, driver, store, now, holder=hostname, give_up_s=give_up_s)
+            for name, driver in drivers.items()
+            if acts and hosts[name] in ("", hostname)
+        }
+
+    def chores(self) -> list[Chore]:
+        """What runs, and how often: each lane by itself, so that a slow driver keeps no other waiting."""
+        lanes = [(_LOOK_S, f"enforcement-{name}", lane.run_once) for name, lane in self._lanes.items()]
+        return [(_LOOK_S, "enforcement", self.planner.run_once), *lanes]
+
+    async def close(self) -> None:
+        """Let go of what drivers hold open."""
+        for driver in self._drivers.values():
+            await driver.close()
