@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,7 @@ from penstock.judge.pools import Live
 from penstock.judge.reference import account_tag, make_token, read_token
 from penstock.learning import CatchUp, Lessons
 from penstock.listeners.http import HttpListener, HttpSettings
+from penstock.listeners.lmtp import LmtpListener, LmtpSettings
 from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener
 from penstock.model import DecisionRow, Held, make_id, transport_name
@@ -35,7 +37,7 @@ from penstock.watch import Watch, decision_line
 from penstock.workers.enforcing import Enforcing
 from penstock.workers.feedback import Feedback
 from penstock.workers.held import Release
-from penstock.workers.intake import Intake
+from penstock.workers.intake import Intake, handed_in
 from penstock.workers.mail_queue import queue_chores
 from penstock.workers.monitoring import Monitoring
 from penstock.workers.notices import Notices, NoticeSettings
@@ -325,6 +327,11 @@ class Service:
             made["milter"] = MilterListener(
                 milter, self.pipeline, count=self._watch.count, now=self.now, new_id=self.new_id
             )
+        if settings.feedback.lmtp:
+            lmtp = LmtpSettings(
+                self.hostname, tuple(settings.feedback.lmtp), networks(["127.0.0.0/8", "::1/128"]), self._reuse_port
+            )
+            made["lmtp"] = LmtpListener(lmtp, partial(handed_in, feedback=self.feedback()), count=self._watch.count)
         if settings.http.listen:
             http = HttpSettings(
                 listen=tuple(settings.http.listen),

@@ -322,3 +322,32 @@ def test_chunks_mean_nothing_to_a_message(pieces, step):
 
     assert len(found) == 2
     assert found[0] == found[1]
+
+
+LETTER = b"Subject: x\r\n\r\nhi\r\n.\r\n"
+
+
+def test_lmtp_answers_a_message_for_each_recipient():
+    """Three recipients of which one is refused: two answers, in order; EHLO is no command there (RFC 2033)."""
+    talk = Talk(is_lmtp=True)
+
+    assert talk.code("EHLO me") == 500
+    assert talk.code("LHLO me") == 250
+    talk.say("MAIL FROM:<>")
+    talk.say("RCPT TO:<a@example.com>")
+    talk.answers = {RcptAsked: Reply(550, "5.1.1", "No")}
+    talk.say("RCPT TO:<b@example.com>")
+    talk.answers = {}
+    talk.say("RCPT TO:<c@example.com>")
+    assert talk.say("DATA")[0].startswith("354")
+
+    assert [line[:3] for line in talk.say(LETTER)] == ["250", "250"]
+
+
+def test_lmtp_refuses_what_is_too_large_for_each_recipient():
+    """Else the client would wait for the second answer for ever."""
+    talk = Talk(is_lmtp=True, max_message_bytes=20)
+    for line in ("LHLO me", "MAIL FROM:<>", "RCPT TO:<a@example.com>", "RCPT TO:<b@example.com>", "DATA"):
+        talk.say(line)
+
+    assert [line[:3] for line in talk.say(b"x" * 100 + b"\r\n.\r\n")] == ["552", "552"]

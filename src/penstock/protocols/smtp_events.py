@@ -16,6 +16,8 @@ class ServerSettings(Struct, frozen=True):
     has_tls: bool = False
     has_auth: bool = False
     auth_without_tls: bool = False
+    is_lmtp: bool = False
+    """Speak LMTP (RFC 2033): LHLO instead of EHLO, and an answer to a message for each of its recipients."""
 
 
 class MailAsked(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The server's side of SMTP (RFC 5321) as a machine without I/O: bytes in, questions out, replies in, bytes out."""
+"""The server's side of SMTP (RFC 5321) and LMTP (RFC 2033), no I/O: bytes in, questions out, replies in, bytes out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SmtpServer:
         self._is_skipping = False
         self.has_xclient = False
         self._forget_transaction()
-        self._say(220, "", f"{settings.hostname} ESMTP Penstock")
+        self._say(220, "", f"{settings.hostname} {'LMTP' if settings.is_lmtp else 'ESMTP'} Penstock")
 
     def _forget_transaction(self) -> None:
         self._has_mail = False
@@ -125,8 +125,8 @@ class SmtpServer:
                 self._refused_recipients += not is_good
                 is_fault = not self._recipients  # a list with some dead addresses is no attack
             case MessageAsked():
-                self._end_message()
-                is_fault = False
+                self._end_message(reply)
+                return
             case _:
                 pass
         self._output.append(f"{reply.line()}\r\n".encode("utf-8", "replace"))
@@ -173,14 +173,18 @@ class SmtpServer:
         return self._whole_message(reader)
 
     def _whole_message(self, reader: DataReader) -> Event | None:
-        refusal = reader.refusal
-        if refusal is None:
+        if reader.refusal is None:
             return MessageAsked(tuple(reader.chunks))
-        self._end_message()
-        self._say(refusal.code, refusal.enhanced, refusal.text)
+        self._end_message(reader.refusal)
         return self._count_error() or Reset()
 
-    def _end_message(self) -> None:
+    def _end_message(self, reply: Reply) -> None:
+        """Answer a message: once, or in LMTP once for each recipient."""
+        for _ in range(self._recipients if self._settings.is_lmtp else 1):
+            self._say(reply.code, reply.enhanced, reply.text)
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._data is not None:
             self._data.release()
             self._data = None
@@ -218,7 +222,10 @@ class SmtpServer:
         except UnicodeDecodeError:
             return self._fault(500, "5.5.2", "Not UTF-8")
         verb, _, argument = text.strip(" \t").partition(" ")
-        handler = _COMMANDS.get(verb.upper())
+        verb = verb.upper()
+        if self._settings.is_lmtp:
+            verb = {"LHLO": "EHLO", "EHLO": "", "HELO": ""}.get(verb, verb)
+        handler = _COMMANDS.get(verb)
         if handler is None:
             return self._fault(500, "5.5.2", "No such command")
         return handler(self, argument.strip(" \t"))
@@ -444,7 +451,7 @@ class SmtpServer:
     def _close(self) -> None:
         self._is_closed = True
         self._input.clear()
-        self._end_message()
+        self._let_go()
 
 
 class _More:

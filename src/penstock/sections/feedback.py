@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from penstock.sections.fields import Section
+from penstock.sections.fields import Address, Section
 
 
 def _trap(text: str) -> str:
@@ -33,6 +33,9 @@ class FeedbackSection(Section):
     account has so many recipients waiting in it, and twice what it had a minute ago. 0: the queue is not watched."""
     mailboxes: list[Path] = []
     """Maildirs that bounces and complaints of feedback loops are delivered to; what was read goes to `cur`."""
+    lmtp: list[Address] = []
+    """Where the mail server may hand in bounces and complaints by LMTP: `127.0.0.1:2424`, `unix:/run/penstock/lmtp`.
+    Only this host may; a message that is neither bounce nor complaint is refused, so that its sender hears of it."""
     spamtraps: list[Annotated[str, AfterValidator(_trap)]] = []
     """Addresses of yours that nobody ever used (`old@example.com`), and whole domains (`@trap.example.com`): who writes
     to them has bought or guessed his recipients."""

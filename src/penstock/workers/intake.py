@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.config import Settings
+from penstock.model import Reply
 from penstock.protocols.deliveries import FORMATS, Reader
 from penstock.protocols.reports import MOST_BYTES
 from penstock.workers.feedback import Feedback
@@ -134,6 +135,14 @@ async def _gathered(stream: asyncio.StreamReader) -> list[bytes]:
     except TimeoutError:
         pass
     return lines
+
+
+async def handed_in(raw: bytes, feedback: Feedback) -> Reply:
+    """Take in one message that the mail server hands over, and what it is told. Raises StoreUnavailable."""
+    taken = await feedback.take_mail(raw)
+    if taken.what == "unknown":
+        return Reply(550, "5.6.0", "This address takes bounces and complaints only; this message is neither")
+    return Reply(250, "2.0.0", f"Ok: {taken.what}")
 
 
 async def empty(folder: Path, feedback: Feedback) -> int:
