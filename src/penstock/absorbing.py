@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from penstock.breaking import Breaking
 from penstock.judge import reputation, rows
 from penstock.judge.identity import FORWARDS
 from penstock.judge.reputation import KEEP_S, SOURCE_KEEP_S, Assessment
@@ -25,7 +26,7 @@ class Lessons(Protocol):
         """Take a complaint about one decision's message as a weak example. Raises StoreUnavailable."""
 
 
-class Absorbing:
+class Absorbing(Breaking):
     """The entry of the pipeline for what comes back."""
 
     _store: Store
@@ -74,6 +75,8 @@ class Absorbing:
             return Records(accounts=moved, audit=(audit,), outbox=rows.event_outbox(event, one))
 
         await self._store.update((Turn(account, (account, source, taken), step),), records)
+        if found and found[0].is_suspended_now:
+            await self.note_suspension(event.at)
         if found and event.what == "complaint" and self._lessons is not None:
             await self._lessons.complaint(event)
         return found[0].standing if found else None

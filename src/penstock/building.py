@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from penstock.clients.login import DovecotLogin, Login, PasswordFile
 from penstock.config import LimitsSection, Settings
+from penstock.judge.breaker import Breaker
 from penstock.judge.identity import Extractor, Identity, Network, Tenancy, read_tenancy
 from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
@@ -127,6 +128,7 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
             "rspamd": Scale.of(settings.scanners.rspamd.weight, settings.scanners.rspamd.points),
             "spamassassin": Scale.of(settings.scanners.spamassassin.weight, settings.scanners.spamassassin.points),
         },
+        breaker=Breaker(settings.enforcement.most_share_per_hour, settings.enforcement.most_at_least),
         on_virus=Action(settings.scanners.clamav.on_virus),
     )
 

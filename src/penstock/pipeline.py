@@ -205,6 +205,8 @@ class Pipeline(Absorbing, Steering):
             )
 
         row = await self._keep(turns, records, heard, outcome)
+        if outcome.assessment is not None and outcome.assessment.is_suspended_now:
+            await self.note_suspension(heard.message.now)
         for trap in rules.trapped(heard.submission.envelope.rcpt_to):
             # A trap that is tried again the same day has not been bought again.
             now, key = heard.message.now, f"spamtrap/{trap}/{heard.message.now // 86400:.0f}"

@@ -48,6 +48,8 @@ from penstock.workers.warming import WARMING_EVERY_S, Warming, WarmingSettings, 
 
 GRACE_S = 30.0
 """How long a stop waits for messages in flight."""
+_COUNT_EVERY_S = 600.0
+"""How often accounts are counted; it takes long where there are many."""
 _FOLLOW_S = 2.0
 """How soon every process knows of an IP that was taken out."""
 log = structlog.get_logger()
@@ -144,6 +146,7 @@ class Service:
             await self.stop(0.0)
             raise
         self._tasks.append(asyncio.create_task(catch_up.run()))
+        self._tasks.append(asyncio.create_task(self._follow_breaker()))
         if self._does_upkeep:
             self._tasks.append(asyncio.create_task(self.upkeep(self._monitoring).run()))
             intake = Intake(self.settings, self.feedback(), self.watcher.failed)
@@ -240,6 +243,18 @@ class Service:
                 await self.refresh_pools()
             except Exception as trouble:
                 self.watcher.failed("pools", trouble)
+
+    async def _follow_breaker(self) -> None:
+        """Each process knows within seconds that no more accounts are to be suspended."""
+        counted_at = -_COUNT_EVERY_S
+        while True:
+            try:
+                if time.monotonic() - counted_at >= _COUNT_EVERY_S:
+                    self.pipeline.accounts, counted_at = (await self.store.counts())["accounts"], time.monotonic()
+                await self.pipeline.look_at_breaker(self.now())
+            except Exception as trouble:
+                self.watcher.failed("breaker", trouble)
+            await asyncio.sleep(_FOLLOW_S)
 
     async def _expire_examples(self) -> int:
         section, now = self.settings.learning, self.now()

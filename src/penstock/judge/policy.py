@@ -33,6 +33,8 @@ class Policy(Struct, frozen=True):
     """Content's log-odds (one in ten thousand) at which one message is kept, if it also goes to a stranger."""
     probation_recipients_per_day: int = 50
     exempt: frozenset[str] = frozenset()
+    may_suspend: bool = True
+    """False while the circuit breaker is open: mail is still held on its evidence, accounts are not suspended."""
 
     @property
     def hold(self) -> float:

@@ -52,6 +52,11 @@ class Assessment(Struct, frozen=True):
     against_bulk: float = 0.0
     lines: Lines | None = None
 
+    @property
+    def is_suspended_now(self) -> bool:
+        """Whether this suspended the account."""
+        return self.standing is Standing.SUSPENDED and self.previous is not Standing.SUSPENDED
+
 
 class Summary(Struct, frozen=True):
     """An account's record, for people."""
@@ -103,6 +108,7 @@ def observe_message(
     wanted, reason, retry = wish(
         account, stream, message, terms, campaigns=campaigns, policy=policy, machine=machine, is_held=is_held
     )
+    is_proven = is_proven and policy.may_suspend
     if message.account in policy.exempt:
         wanted, reason, retry, is_proven = Action.ACCEPT, "", 0.0, False
     move(account, now, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
@@ -161,6 +167,7 @@ def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event
     is_suspect, is_proven = standing_signs(account, stream, policy, lines, machine=False)
     # Only what adds evidence may suspend, and a login or a bounce by itself never does: two groups are needed.
     is_proven = is_proven and bool(groups) and sum(groups.values()) > 0 and str(event.account) not in policy.exempt
+    is_proven = is_proven and policy.may_suspend
     move(account, event.at, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
     return Assessment(
         encode(account),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from penstock.judge.breaker import Breaker
 from penstock.judge.identity import Identity
 from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
@@ -49,6 +50,8 @@ class Rules(Struct, frozen=True):
     on_virus: Action = Action.REJECT
     feedback_sender: str = "penstock"
     """Last field of Feedback-ID, by which a receiver adds up complaints of this provider."""
+    breaker: Breaker | None = None
+    """How many accounts the machine may suspend within an hour; None for any number."""
     patience_s: float = 20.0
     """How long one judging may wait for the store."""
 

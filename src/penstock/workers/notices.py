@@ -128,6 +128,9 @@ def sentence(item: OutboxItem) -> str:
             return f"{item.target} is {facts['state']} in pool {facts['pool']}: {facts['reason']}"
         case "driver":
             return f"{item.target}: driver {facts['driver']}: {facts['reason']}"
+        case "breaker":
+            told = f"{facts['suspended']} accounts were suspended within an hour; the limit is {facts['most']}"
+            return f"the circuit breaker is open: {told}. Mail is held, and no more accounts are suspended"
         case "listings":
             lines = facts.get("lines")
             return "; ".join(map(str, lines)) if isinstance(lines, list) else item.target
