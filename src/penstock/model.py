@@ -377,6 +377,8 @@ class Delivered(Struct, frozen=True):
     at: float
     replies: tuple[tuple[str, int, str], ...]
     """(recipient, reply code, reply text), one per recipient."""
+    queue_id: str = ""
+    """What the next hop calls the message, where its reply told."""
 
 
 class Held(Struct, frozen=True):

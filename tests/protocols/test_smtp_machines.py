@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from penstock.model import Connection, Reply
 from penstock.protocols.dovecot_auth import AuthClient, AuthFault, request
 from penstock.protocols.headers import received_line, rewrite
-from penstock.protocols.smtp_client import AnswerReader, ProtocolFault, extensions_of, mail_command, stuffed
+from penstock.protocols.smtp_client import (
+    AnswerReader,
+    ProtocolFault,
+    extensions_of,
+    mail_command,
+    queue_id_of,
+    stuffed,
+)
 from penstock.protocols.smtp_data import DataReader, Room
 from penstock.protocols.smtp_events import AuthAsked, Closed, MailAsked, MessageAsked, RcptAsked, Reset, ServerSettings
 from penstock.protocols.smtp_server import SmtpServer
@@ -197,3 +204,20 @@ def test_dovecots_handshake_and_answers():
         request(1, "joe\0", "x", "")
     with pytest.raises(AuthFault):
         AuthClient().feed(b"VERSION\t2\t0\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "queue_id"),
+    [
+        ("Ok: queued as 4B1C2D3E4F", "4B1C2D3E4F"),
+        ("from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 4Vg7hK1c2Dz9Yx", "4Vg7hK1c2Dz9Yx"),
+        ("OK id=1rZabc-0001Fx-2Q", "1rZabc-0001Fx-2Q"),
+        ("OK id=1rZabc-00000003Fxy-2Qab", "1rZabc-00000003Fxy-2Qab"),
+        ("4AO8hTxV012345 Message accepted for delivery", "4AO8hTxV012345"),
+        ("Ok", ""),
+    ],
+)
+def test_the_next_hop_tells_what_it_calls_a_message(text, queue_id):
+    """Postfix, Exim and Sendmail; a refusal names no queue."""
+    assert queue_id_of(Reply(250, "2.0.0", text)) == queue_id
+    assert queue_id_of(Reply(550, "5.0.0", text)) == ""

@@ -367,6 +367,19 @@ async def test_what_the_next_hop_answered_is_kept(store):
     assert await store.delivery("d2") is None
 
 
+async def test_a_decision_is_found_by_the_next_hops_queue_id(store):
+    """Where it had none: the milter's is the mail server's own, and stays."""
+    relayed, filtered = replace(decision(1), queue_id=""), replace(decision(2), queue_id="4B1C")
+    await store.update((), lambda: Records(decisions=(relayed, filtered)))
+    for row, queue_id in ((relayed, "NEXT1"), (filtered, "NEXT2")):
+        await store.delivered(Delivered(row.decision.id, "sasl:joe@example.com", T0, (), queue_id))
+
+    for queue_id, row in (("NEXT1", relayed), ("4B1C", filtered)):
+        found = await store.decisions(DecisionSearch(queue_id=queue_id))
+        assert [one.decision.id for one in found] == [row.decision.id]
+    assert await store.decisions(DecisionSearch(queue_id="NEXT2")) == []
+
+
 # Accounts.
 
 

@@ -14,6 +14,7 @@ from penstock.listeners.sockets import Network, is_in
 from penstock.model import Action, Connection, Decision, Delivered, Envelope, Opening, Reply, Submission
 from penstock.pipeline import Gate
 from penstock.protocols.headers import received_line, rewrite
+from penstock.protocols.smtp_client import queue_id_of
 from penstock.protocols.smtp_events import (
     AuthAsked,
     Closed,
@@ -241,7 +242,9 @@ class Session:
             relaying.count("smtp-next-hop-down")
             reply = trouble.reply
         replies = [(one, reply.code, reply.text) for one in submission.envelope.rcpt_to]
-        delivered = Delivered(decision.id, str(decision.account), relaying.now(), (*replies, *self._refused))
+        delivered = Delivered(
+            decision.id, str(decision.account), relaying.now(), (*replies, *self._refused), queue_id_of(reply)
+        )
         await relaying.gate.delivered(delivered)
         return reply
 

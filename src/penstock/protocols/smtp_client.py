@@ -12,6 +12,7 @@ from penstock.model import Reply
 _MOST_BYTES = 65_536  # of one reply; RFC 5321 4.5.3.1.5 has lines of 512, and nobody sends many
 _ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?: |$)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_QUEUED = re.compile(r"\bqueued as ([\w.-]{4,64})|\bid=([\w-]{10,64})|^([\w.-]{4,64}) Message accepted for delivery")
 _LINE = re.compile(rb"^(\d{3})(?:([ -])(.*))?$", re.DOTALL)
 
 
@@ -110,6 +111,12 @@ def mail_command(mail_from: str, parameters: tuple[str, ...], extensions: dict[s
 def rcpt_command(address: str) -> bytes:
     """RCPT. Raises ValueError for what is no address."""
     return f"RCPT TO:<{_checked(address)}>\r\n".encode()
+
+
+def queue_id_of(reply: Reply) -> str:
+    """What the server calls a message that it took: by the words of Postfix, Exim, Sendmail and OpenSMTPD; else empty."""
+    found = _QUEUED.search(reply.text) if reply.code < 300 else None
+    return next(filter(None, found.groups()), "") if found else ""
 
 
 def needs_utf8(address: str) -> bool:

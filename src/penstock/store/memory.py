@@ -88,6 +88,9 @@ class MemoryStore(MemoryLearnt):
     async def delivered(self, delivered: Delivered) -> None:
         """Keep what the next hop answered."""
         self._deliveries[delivered.decision_id] = delivered
+        row = self._decisions.get(delivered.decision_id)
+        if row is not None and not row.queue_id:
+            self._decisions[delivered.decision_id] = replace(row, queue_id=delivered.queue_id)
 
     async def decision(self, id: str) -> DecisionRow | None:
         """One decision by id."""

@@ -199,7 +199,8 @@ class Store(LearntStore, Protocol):
         """
 
     async def delivered(self, delivered: Delivered) -> None:
-        """Keep what the next hop answered beside its decision; durable within 100 ms."""
+        """Keep what the next hop answered beside its decision, which is found by the next hop's queue id from then on
+        where it had none; durable within 100 ms."""
 
     async def decision(self, id: str) -> DecisionRow | None:
         """One decision by id."""

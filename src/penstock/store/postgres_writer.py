@@ -54,6 +54,10 @@ _DECISIONS = _insert(
 )
 _RECIPIENTS = _insert("recipients", "rcpt:text id:text", "-rcpt, id")
 _SENT = _insert("sent", "ip:text id:text", "-ip, id")
+_QUEUED = (
+    b"UPDATE decisions SET queue_id = one.queue_id FROM unnest(%b::text[], %b::text[]) AS one (id, queue_id) "
+    b"WHERE decisions.id = one.id AND decisions.queue_id = ''"
+)
 _DELIVERIES = _insert("deliveries", "id:text packed:bytea", "id")
 # A plain accept that was judged earlier but is written later, by another node, does not undo what was done meanwhile.
 _ACCOUNTS = _insert(
@@ -77,6 +81,7 @@ class _Rows(Struct, eq=False):
     recipients: list[Row] = []
     sent: list[Row] = []
     deliveries: list[Row] = []
+    queue_ids: list[Row] = []
     accounts: list[Row] = []
     held: list[Row] = []
     audit: list[Row] = []
@@ -160,7 +165,8 @@ class Writer:
 
     def delivered(self, delivered: Delivered) -> None:
         """Take in what the next hop answered."""
-        self._add(_Rows(deliveries=[(delivered.decision_id, _pack(delivered))]))
+        queue_ids = [(delivered.decision_id, delivered.queue_id)] if delivered.queue_id else []
+        self._add(_Rows(deliveries=[(delivered.decision_id, _pack(delivered))], queue_ids=queue_ids))
 
     async def settle(self) -> None:
         """Wait until all that was taken in is written, so that a reader sees it. Raises StoreUnavailable."""
@@ -256,6 +262,7 @@ async def _write(batch: list[_Rows], connection: Connection) -> None:
         (_RECIPIENTS, recipients),
         (_SENT, dict.fromkeys(row for rows in batch for row in rows.sent)),
         (_DELIVERIES, deliveries.values()),
+        (_QUEUED, [row for rows in batch for row in rows.queue_ids]),
         (_ACCOUNTS, sorted(accounts.values())),
         (_HELD, [row for rows in batch for row in rows.held]),
         (_REMEMBERED, [row for rows in batch for row in rows.remembered]),

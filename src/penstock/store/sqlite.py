@@ -103,7 +103,7 @@ class SqliteStore(SqliteLearnt):
 
     async def delivered(self, delivered: Delivered) -> None:
         """Keep what the next hop answered."""
-        self._writer.delivered(delivered.decision_id, _encode(delivered))
+        self._writer.delivered(delivered.decision_id, delivered.queue_id, _encode(delivered))
 
     async def decision(self, id: str) -> DecisionRow | None:
         """One decision by id."""

@@ -20,6 +20,7 @@ from penstock.store.spool import Spool
 from penstock.store.sqlite_rows import Hot, insert, read_hot, write_hot, write_records
 
 _BUSY_S = 10.0
+_QUEUED = "UPDATE decisions SET queue_id = ? WHERE id = ? AND queue_id = ''"
 
 Work = Callable[[sqlite3.Connection], tuple[Any, bool]]
 """Writes within an open transaction; its result, and whether that must survive power loss before anybody is told."""
@@ -42,6 +43,8 @@ class Batch(Struct, eq=False):
     state: dict[str, Hot] = {}
     promises: list[Promise] = []
     deliveries: list[tuple[str, bytes]] = []
+    queue_ids: list[tuple[str, str]] = []
+    """(the next hop's queue id, decision)."""
 
     @property
     def is_empty(self) -> bool:
@@ -147,6 +150,7 @@ class File:
             write_hot(connection, batch.state)
             self._write_records(connection, [one for one in batch.promises if one.kept is not None])
             insert(connection, "INSERT OR REPLACE INTO deliveries VALUES", batch.deliveries)
+            connection.executemany(_QUEUED, batch.queue_ids)
             for one in batch.promises:
                 if one.work is not None:
                     self._do(connection, one, one.work)

@@ -112,10 +112,12 @@ class Writer:
         assert promise.done is not None
         return await asyncio.shield(promise.done)
 
-    def delivered(self, id: str, row: bytes) -> None:
-        """Keep a row of `deliveries`; nobody waits for it. Raises StoreUnavailable."""
+    def delivered(self, id: str, queue_id: str, row: bytes) -> None:
+        """Keep a row of `deliveries` and the queue id of its decision; nobody waits for it. Raises StoreUnavailable."""
         self._check()
         self._batch.deliveries.append((id, row))
+        if queue_id:
+            self._batch.queue_ids.append((queue_id, id))
         self._plan(_LINGER_S)
 
     def newest(self, keys: Iterable[str]) -> Mapping[str, Hot]:
