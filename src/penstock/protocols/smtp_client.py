@@ -114,7 +114,7 @@ def rcpt_command(address: str) -> bytes:
 
 
 def queue_id_of(reply: Reply) -> str:
-    """What the server calls a message that it took: by the words of Postfix, Exim, Sendmail and OpenSMTPD; else empty."""
+    """What the server calls a message that it took: in the words of Postfix, Exim or Sendmail; else empty."""
     found = _QUEUED.search(reply.text) if reply.code < 300 else None
     return next(filter(None, found.groups()), "") if found else ""
 
