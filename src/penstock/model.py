@@ -184,6 +184,8 @@ class Evidence(Struct, frozen=True):
     expected: str = ""
     group: str = ""
     """Independent groups are required in number before a suspension: `content`, `recipients`, `bounces`, `login`, …"""
+    carried: float = 0.0
+    """How many of the nats were said by messages before this one."""
 
 
 class Opinion(Struct, frozen=True):

@@ -311,13 +311,20 @@ class Pipeline(Absorbing, Steering):
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
             views = tuple(outcome.views.values())
-            found = reputation.observe_message(state[account], state[source], message, views, rules.policy)
+            outcome.assessment = outcome.counted = None
+
+            def may_leave(new_recipients: int) -> bool:
+                if (account_limits or state[limit]) and not self._is_refused(heard, outcome):
+                    amounts = _amounts(heard, new_recipients)
+                    outcome.counted = limits.count(state[limit], account_limits, amounts, message.now)
+                return not self._is_refused(heard, outcome)
+
+            found = reputation.observe_message(
+                state[account], state[source], message, views, rules.policy, may_leave=may_leave
+            )
             outcome.assessment = found
             written = {account: Write(found.account, KEEP_S), source: Write(found.source, SOURCE_KEEP_S)}
-            outcome.counted = None
-            if (account_limits or state[limit]) and not self._is_refused(heard, outcome):
-                amounts = _amounts(heard, found.new_recipients)
-                outcome.counted = limits.count(state[limit], account_limits, amounts, message.now)
+            if outcome.counted is not None:
                 written[limit] = Write(outcome.counted.state, LIMITS_KEEP_S)
             if is_placed:
                 level = pools.level_of(found.standing, found.score, rules.policy.throttle)
@@ -331,8 +338,8 @@ class Pipeline(Absorbing, Steering):
 
     def _is_refused(self, heard: Heard, outcome: _Outcome) -> bool:
         """Whether evidence, a virus or a limit keeps the message here, so that it uses up no limit and no share."""
-        assert outcome.assessment is not None
-        wanted, _ = for_virus(outcome.assessment.wanted, "", heard.verdict, self._rules.on_virus)
+        asked = outcome.assessment.wanted if outcome.assessment is not None else Action.ACCEPT
+        wanted, _ = for_virus(asked, "", heard.verdict, self._rules.on_virus)
         return wanted is not Action.ACCEPT or any(one and one.hit for one in (outcome.tenant, outcome.counted))
 
     # The way out.

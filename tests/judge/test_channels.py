@@ -91,6 +91,21 @@ def test_copies_are_fair(share):
     assert mean < 1.0 + 4 * error + 0.03
 
 
+@pytest.mark.parametrize("share", [0.0003, 0.002])
+def test_a_complaint_is_fair_to_who_writes_to_thousands(share):
+    """A newsletter has complaints by its size: what each says, after so many recipients, has a mean of one."""
+    rng, draws = Random(8), []
+    for _ in range(6000):
+        since = int(rng.expovariate(share))
+        draws.append(channels.complained(since, share))
+
+    mean, error = mean_e(draws)
+
+    assert mean < 1.0 + 4 * error + 0.01
+    assert channels.complained(3, share) > 1.0
+    assert channels.complained(3000, share) < 0.0
+
+
 def test_who_always_reads_like_abuse_is_measured_by_what_goes_beyond():
     """A contact form whose enquiries look like spam is still known by real spam."""
     own = Fading(yes=100 * exp(0.3), no=100.0)

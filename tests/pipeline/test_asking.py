@@ -1,7 +1,8 @@
 """Other scanners in the order of steps: asked once a message, weighed, told, and never needed."""
 
-from test_pipeline import ByWord, Told, rules, submission
+from test_pipeline import NOW, ByWord, Told, rules, submission
 
+from penstock.judge.history import read_account
 from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
 from penstock.judge.rules import Plan
@@ -48,6 +49,28 @@ async def test_a_virus_uses_up_no_limit():
     assert (await pipeline.judge(submission())).reason == "PS-LIMIT"
     asked.opinions = (Opinion("clamav", found="Eicar-Test"),)
     assert (await pipeline.judge(submission())).reason == "PS-VIRUS"
+
+
+async def test_what_a_virus_or_a_limit_refuses_is_not_learnt():
+    """The account knows nobody whom only refused messages went to, and has learnt one message of three."""
+    asked = Asked()
+    pipeline = gate(asked, plans={"default": Plan((Limit("messages", "hour", 1),))})
+    asked.opinions = (Opinion("clamav", found="Eicar-Test"),)
+    await pipeline.judge(submission(to=["infected@far.example"]))
+    asked.opinions = ()
+    await pipeline.judge(submission(to=["friend@example.org"]))
+    await pipeline.judge(submission(to=["too.many@far.example"]))
+    (state,) = (await pipeline._store.read(("a:sasl:joe@example.com",))).values()
+    account = read_account(state, NOW)
+
+    assert account.learnt == 1
+    assert [
+        account.known.has(one) for one in ("infected@far.example", "friend@example.org", "too.many@far.example")
+    ] == [
+        False,
+        True,
+        False,
+    ]
 
 
 async def test_what_a_scanner_thinks_moves_the_content_evidence():

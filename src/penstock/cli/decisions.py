@@ -143,7 +143,8 @@ def explanation(row: DecisionRow, delivery: Delivered | None) -> list[str]:
     ]
     for one in decision.evidence:
         usual = f" (usual: {one.expected})" if one.expected else ""
-        lines.append(f"{one.nats:+8.2f}  {one.name}: {one.seen}{usual}")
+        before = f"; {one.carried:+.2f} of it by messages before" if 0.0 < one.carried < one.nats else ""
+        lines.append(f"{one.nats:+8.2f}  {one.name}: {one.seen}{usual}{before}")
     if decision.lines is not None:
         at = decision.lines
         lines += [

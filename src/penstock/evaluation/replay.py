@@ -184,7 +184,7 @@ class Replay:
         self._note_standing(pending.message.account, decision, now)
         if pending.first is None:
             pending.first = decision
-            pending.nats = sum(term.nats for term in decision.evidence if term.name != "carried")
+            pending.nats = sum(term.nats - term.carried for term in decision.evidence)
         if decision.action is Action.ACCEPT:
             pending.left_at, pending.decision_id = now, decision.id
             delay = now - pending.message.t
@@ -254,7 +254,8 @@ def _outcome(pending: _Pending, first: Decision) -> Outcome:
 
 def strongest(decision: Decision) -> tuple[str, ...]:
     """Names of the strongest evidence for abuse, at most three, strongest first."""
-    ranked = sorted((term for term in decision.evidence if term.nats > 0), key=lambda term: -term.nats)
+    causes = (term for term in decision.evidence if term.nats > 0 and term.name not in ("carried", "models"))
+    ranked = sorted(causes, key=lambda term: -term.nats)
     return tuple(term.name for term in ranked[:3])
 
 

@@ -22,6 +22,7 @@ COPY_MOST = 3.0
 ODD_HOUR_MOST = 2.0
 _WEEK = (30 / 168,) * 4 + (12 / 168,) * 4
 COMPLAINT = 3.0
+ABUSE_COMPLAINS = 0.01
 TRAP = 5.0
 LISTING_MOST = 2.0
 
@@ -123,6 +124,16 @@ def answers(asked: float, unknown: float, usual: float) -> float:
 def usual_unknown(own: Fading) -> float:
     """The account's own share of unknown users among first-time recipients, taken between 3 % and 10 %."""
     return min(BULK_UNKNOWN, max(0.03, (own.yes + 5.0) / (own.yes + own.no + 100.0)))
+
+
+def complained(since: int, usual: float) -> float:
+    """One complaint after so many recipients without any, where the account's usual share of them complains.
+
+    The likelihood ratio of the waiting time, geometric under both laws: one in a hundred complains of abuse. A
+    newsletter to thousands always has a complaint or two.
+    """
+    plain = log(ABUSE_COMPLAINS / usual) + since * log((1.0 - ABUSE_COMPLAINS) / (1.0 - usual))
+    return min(COMPLAINT, softened(plain, 0.7))
 
 
 def copied(is_copy: bool, own: Fading) -> float:

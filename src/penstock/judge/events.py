@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
-
 from penstock.judge import channels
 from penstock.judge.history import AccountState, SourceState, remember
 from penstock.judge.past import answer
@@ -28,9 +26,10 @@ def event_evidence(account: AccountState, source: SourceState, event: Event) -> 
             account.bounces.add(1.0, -1.0, 1.0)
             return (Evidence("unknown-recipient", round(nats, 3), event.detail[:100], f"{usual:.1%}", "bounces"),)
         case "complaint":
-            expected = (account.complaints.yes + 0.1) / (account.messages + 200.0)
-            nats = min(channels.COMPLAINT, log(0.01 / expected))
+            expected = min(0.005, (account.complaints.yes + 0.1) / (account.recipients + 200.0))
+            nats = channels.complained(account.uncomplained, expected)
             account.complaints.add(1.0, 0.0, 0.99)
+            account.uncomplained = 0
             return (Evidence("complaint", round(nats, 3), event.detail[:100], f"{expected:.2%}", "complaints"),)
         case "spamtrap":
             account.traps += 1

@@ -78,12 +78,15 @@ def weigh(
     groups: dict[str, float] = {}
     usual = _content(message, account, source, found, groups)
     new = _new_recipients(message, account)
+    if machine and message.verdict.kind is Kind.FORWARDED:
+        groups = {}  # what others wrote says nothing about who forwards it, and is not how he writes
     if not machine:
-        _links(message, account, found, groups)
         _recipients(message, account, new, found, groups)
         _copies(message, account, source, found, groups)
         _login(message, account, source, found, groups)
         if not is_repeated(message, source):
+            # A copy has the links, the files and the campaigns of the first: they say nothing new.
+            _links(message, account, found, groups)
             _campaigns(campaigns, found, groups)
     return Terms(tuple(sorted(found, key=lambda one: -abs(one.nats))), groups, new, usual)
 

@@ -7,6 +7,7 @@ that left while nothing spoke against the account is learnt, so that an abuser c
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 
 import msgspec
@@ -91,6 +92,17 @@ class Slow(Struct, array_like=True):
     room: int = 0
 
 
+class Habits(Struct, array_like=True):
+    """What an account usually does, where it is learnt of every message that is weighed, held ones too."""
+
+    hours: Moments
+    novelty: Fading
+    copies: Fading
+    links: Fading
+    parts: Fading
+    clients: Fading
+
+
 class AccountState(Struct, array_like=True):
     """Everything that is remembered of one account."""
 
@@ -122,7 +134,7 @@ class AccountState(Struct, array_like=True):
     """Mean log-odds of the content of the owner's own mail, shrunk towards nought."""
     links: Fading = msgspec.field(default_factory=Fading)
     parts: Fading = msgspec.field(default_factory=Fading)
-    fresh: dict[int, float] = {}
+    fresh: dict[int, int] = {}
     """Tags of link domains and attachment types that are new to the account, with the time of the first."""
     places: Known = msgspec.field(default_factory=lambda: Known(size=_PLACES_BYTES))
     """Link domains and attachment types sent before."""
@@ -144,11 +156,24 @@ class AccountState(Struct, array_like=True):
     """Tags of the last recipients that turned out unknown: each counts once, however often it is written to."""
     reset_at: float = 0.0
     """When its credentials last changed or a person cleared it; evidence of sources from before is void."""
+    uncomplained: int = 0
+    """Recipients of mail that left since a complaint last came."""
+    owners: Habits | None = None
+    """Of an account whose standing is poor or worse, its habits from before, which are its owner's."""
 
     @property
     def has_places(self) -> bool:
         """Whether it is known from where the account acts, so that another place is news."""
         return self.sources.yes + self.sources.no > 0.0
+
+    def habits(self) -> Habits:
+        """A copy of what the account usually does."""
+        return Habits(*(copy(getattr(self, name)) for name in Habits.__struct_fields__))
+
+    def resume(self, habits: Habits) -> None:
+        """Take habits up again as if nothing had been seen since."""
+        for name in Habits.__struct_fields__:
+            setattr(self, name, copy(getattr(habits, name)))
 
 
 class SourceState(Struct, array_like=True):

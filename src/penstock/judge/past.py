@@ -6,10 +6,11 @@ from math import exp, log1p
 
 from penstock.judge import channels
 from penstock.judge.evidence import Message, Terms, is_copied, is_new_client, is_new_thing
-from penstock.judge.history import AccountState, SourceState, tag
+from penstock.judge.history import AccountState, Habits, SourceState, tag
 from penstock.judge.policy import Policy
 from penstock.judge.streams import Stream, keep_over
 from penstock.judge.wishes import is_manifold
+from penstock.model import Standing
 
 _HALF_LIFE_S = 90 * 86400.0
 _RETRIES_KEPT = 12
@@ -29,6 +30,7 @@ def count(account: AccountState, source: SourceState, message: Message, terms: T
     source.stream.messages += 1
     source.client = message.client or source.client
     source.stream.add(terms.groups)
+    source.stream.name(terms.evidence)
     if "content" in terms.groups:
         sign = 1 if terms.groups["content"] > 0 else -1
         fresh = [sign * one for one in message.texts]
@@ -36,6 +38,7 @@ def count(account: AccountState, source: SourceState, message: Message, terms: T
     if not machine:
         without = {group: nats for group, nats in terms.groups.items() if group != "login" or not message.has_login}
         account.stream.add(without)
+        account.stream.name(terms.evidence)
         account.stream.seen_at = now
         hour = int(now // 3600)
         if hour != account.hour:
@@ -72,13 +75,18 @@ def _close_hour(account: AccountState) -> None:
         account.hours.add(log1p(account.hour_recipients), 0.99)
 
 
-def learn(account: AccountState, source: SourceState, message: Message, terms: Terms, policy: Policy) -> None:
+def learn(
+    account: AccountState, source: SourceState, message: Message, terms: Terms, policy: Policy, *, machine: bool
+) -> None:
     """Let the account's past grow by a message that leaves, unless independent evidence speaks against it."""
+    if message.is_forward:
+        return
     now, day = message.now, int(message.now // 86400)
     if account.day != day:
         account.day, account.day_new = day, 0
     account.day_new += terms.new_recipients
-    if terms.new_recipients and "novelty" in terms.groups:
+    account.uncomplained += len(message.recipients)
+    if terms.new_recipients and not machine:
         for stream in (account.stream, source.stream):
             answer(stream, account, asked=terms.new_recipients)
         account.bounces.add(0.0, float(terms.new_recipients), 0.998)
@@ -102,6 +110,14 @@ def learn(account: AccountState, source: SourceState, message: Message, terms: T
         source.good += 1
 
 
+def keep_owners(account: AccountState, habits: Habits) -> None:
+    """Keep what the owner usually does, from the first message that makes the account suspect until it is quiet."""
+    if account.standing not in (Standing.POOR, Standing.SUSPENDED):
+        account.owners = None
+    elif account.owners is None:
+        account.owners = habits
+
+
 def answer(stream: Stream, account: AccountState, *, asked: int = 0, unknown: int = 0) -> float:
     """Count first-time recipients, or one that is unknown, and take the evidence's step; returns its nats."""
     usual = channels.usual_unknown(account.bounces)
@@ -120,7 +136,7 @@ def _settle(account: AccountState, name: str, now: float) -> None:
     if account.places.has(name):
         return
     if is_new_thing(account, name, now):
-        account.fresh.setdefault(tag(name), now)
+        account.fresh.setdefault(tag(name), int(now))
         if len(account.fresh) > _FRESH_KEPT:
             del account.fresh[min(account.fresh, key=account.fresh.__getitem__)]
     else:
@@ -131,4 +147,4 @@ def _settle(account: AccountState, name: str, now: float) -> None:
 def keep_fresh(account: AccountState, message: Message) -> None:
     """What is held neither grows usual with time nor ceases to be a copy."""
     names = {tag(name) for name in (*message.links, *("." + one for one in message.parts))}
-    account.fresh.update(dict.fromkeys(names & account.fresh.keys(), message.now))
+    account.fresh.update(dict.fromkeys(names & account.fresh.keys(), int(message.now)))

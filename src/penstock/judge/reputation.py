@@ -8,16 +8,19 @@ here knows what the world did with the wish: the caller's limits may still refus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.judge import channels
 from penstock.judge.campaigns import CampaignView
 from penstock.judge.events import event_evidence
 from penstock.judge.evidence import Message, is_copied, is_machine, repeated, weigh
-from penstock.judge.history import AccountState, encode, read_account, read_source, tag
-from penstock.judge.past import count, keep_fresh, learn
+from penstock.judge.explanation import as_sum
+from penstock.judge.history import AccountState, SourceState, encode, read_account, read_source, tag
+from penstock.judge.past import count, keep_fresh, keep_owners, learn
 from penstock.judge.policy import Policy
 from penstock.judge.standing import enter, move
 from penstock.judge.streams import Stream
@@ -82,20 +85,23 @@ def observe_message(
     message: Message,
     campaigns: tuple[CampaignView, ...],
     policy: Policy,
+    *,
+    may_leave: Callable[[int], bool] = lambda new_recipients: True,
 ) -> Assessment:
-    """Weigh one message and say what the evidence asks for."""
+    """Weigh one message and say what the evidence asks for.
+
+    `may_leave` says of what the evidence accepts, told its number of first-time recipients, whether nothing else keeps
+    it here: only what leaves is learnt.
+    """
     now = message.now
-    account, source = read_account(account_bytes, now), read_source(source_bytes)
-    if source.stream.seen_at and source.stream.seen_at <= account.reset_at:
-        source.stream = Stream()
-    source.stream.fade(now)
-    account.stream.fade(now)
+    account, source = _read(account_bytes, source_bytes, now)
     previous = Standing(account.standing)
     is_retry = message.digest in account.last
     machine = is_machine(message, account)
     is_own_place = machine or is_settled(message, source)
-    carried = max(one.nats for one in streams_of(account, source, message, is_own_place))
+    earlier = max(streams_of(account, source, message, is_own_place), key=lambda one: one.nats).by_cause()
     terms = repeated(message, account) if is_retry else weigh(message, account, source, campaigns, machine=machine)
+    habits = account.habits()
     if not is_retry:
         count(account, source, message, terms, machine=machine)
     streams = streams_of(account, source, message, is_own_place)
@@ -108,45 +114,41 @@ def observe_message(
     wanted, reason, retry = wish(
         account, stream, message, terms, campaigns=campaigns, policy=policy, machine=machine, is_held=is_held
     )
-    is_proven = is_proven and policy.may_suspend
-    if message.account in policy.exempt:
-        wanted, reason, retry, is_proven = Action.ACCEPT, "", 0.0, False
+    is_exempt = message.account in policy.exempt
+    is_proven = is_proven and policy.may_suspend and not is_exempt
     move(account, now, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
-    if account.standing == Standing.SUSPENDED and message.account not in policy.exempt:
+    if is_exempt:
+        wanted, reason, retry = Action.ACCEPT, "", 0.0
+    elif account.standing == Standing.SUSPENDED:
         wanted, reason, retry = Action.REJECT, "PS-SUSPENDED", 0.0
-    if wanted is Action.ACCEPT and not message.is_forward:
-        learn(account, source, message, terms, policy)
+    is_refused = wanted is Action.ACCEPT and not may_leave(terms.new_recipients)
+    if is_refused or account.standing == Standing.SUSPENDED:
+        account.resume(habits)
+    keep_owners(account, habits)
+    if wanted is Action.ACCEPT and not is_refused:
+        learn(account, source, message, terms, policy, machine=machine)
     elif wanted is not Action.THROTTLE:
         keep_fresh(account, message)
-    score = round(stream.nats, 3)
-    evidence = _as_sum(terms.evidence, carried, score)
-    return Assessment(
-        encode(account),
-        encode(source),
-        evidence,
-        score,
-        Standing(account.standing),
-        previous,
-        wanted,
-        reason,
-        retry,
-        terms.new_recipients,
-        account.messages,
-        account.recipients,
-        account.since,
-        round(stream.against_bulk, 3),
-        lines,
+    found = _assessment(account, source, stream, previous, as_sum(terms.evidence, earlier, stream.nats))
+    return replace(
+        found,
+        wanted=wanted,
+        reason=reason,
+        retry_after_s=retry,
+        new_recipients=terms.new_recipients,
+        against_bulk=round(stream.against_bulk, 3),
+        lines=lines,
     )
 
 
-def _as_sum(terms: tuple[Evidence, ...], carried: float, score: float) -> tuple[Evidence, ...]:
-    """The terms with what was carried and what the models of abuse make of them, so that they add up to the score."""
-    if abs(carried) > 0.005:
-        terms = (*terms, Evidence("carried", round(carried, 3), "what spoke before this message", "0"))
-    rest = round(score - sum(term.nats for term in terms), 3)
-    if abs(rest) > 0.005:
-        terms = (*terms, Evidence("models", rest, "what the likeliest kinds of abuse leave out, and caps"))
-    return terms
+def _read(account_bytes: bytes | None, source_bytes: bytes | None, now: float) -> tuple[AccountState, SourceState]:
+    """The two records as they stand now."""
+    account, source = read_account(account_bytes, now), read_source(source_bytes)
+    if source.stream.seen_at and source.stream.seen_at <= account.reset_at:
+        source.stream = Stream()
+    source.stream.fade(now)
+    account.stream.fade(now)
+    return account, source
 
 
 def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event: Event, policy: Policy) -> Assessment:
@@ -155,12 +157,18 @@ def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event
     previous = Standing(account.standing)
     evidence = event_evidence(account, source, event)
     groups = {one.group: one.nats for one in evidence}
-    if groups and "bounces" not in groups:
-        if event.what != "login":
-            account.stream.add(groups)
-        if event.source:
-            source.stream.add(groups)
+    streams = [
+        one for one, is_meant in ((account.stream, event.what != "login"), (source.stream, event.source)) if is_meant
+    ]
+    for one in streams:
+        if groups and "bounces" not in groups:
+            one.add(groups)
+        one.name(evidence)
     if event.what == "password-changed":
+        if account.owners is not None:
+            # A thief's strangers and copies are no habit of the owner's, and his links are none that the owner sends.
+            account.resume(account.owners)
+            account.fresh = {}
         clear(account, event.at, "password-changed")
     lines = policy.lines(per_year(account, event.at))
     stream = max(source.stream, account.stream.at(source.stream), key=lambda one: one.nats)
@@ -169,6 +177,13 @@ def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event
     is_proven = is_proven and bool(groups) and sum(groups.values()) > 0 and str(event.account) not in policy.exempt
     is_proven = is_proven and policy.may_suspend
     move(account, event.at, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
+    return _assessment(account, source, stream, previous, evidence)
+
+
+def _assessment(
+    account: AccountState, source: SourceState, stream: Stream, previous: Standing, evidence: tuple[Evidence, ...]
+) -> Assessment:
+    """The records' bytes with what people are told of them."""
     return Assessment(
         encode(account),
         encode(source),
@@ -185,7 +200,7 @@ def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event
 def clear(account: AccountState, now: float, reason: str) -> None:
     """Credentials changed: what spoke against the account is void, and a suspension ends."""
     account.stream, account.reset_at, account.traps = Stream(), now, 0
-    account.worst_at = 0.0
+    account.worst_at, account.owners = 0.0, None
     if account.standing in (Standing.SUSPENDED, Standing.POOR):
         enter(account, Standing.NORMAL, now, reason, by_hand=True)
 

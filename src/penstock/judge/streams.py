@@ -19,6 +19,8 @@ from math import exp, log
 import msgspec
 from msgspec import Struct
 
+from penstock.model import Evidence
+
 MOST = 30.0
 """A statistic's ceiling, so that good mail can bring it down again."""
 GROUP_MOST = {
@@ -85,6 +87,8 @@ class Stream(Struct, array_like=True):
     unknown: float = 0.0
     is_closed: bool = False
     """Whether its mail is held, until the statistic is well below the line again."""
+    causes: dict[str, tuple[str, int]] = {}
+    """By group, the name of the strongest single term and its tenths of a nat, for explanations."""
 
     @property
     def nats(self) -> float:
@@ -128,7 +132,26 @@ class Stream(Struct, array_like=True):
         self.walks = [min(MOST, max(0.0, at + step)) for at, step in zip(self.walks, walks, strict=True)]
         self.bulk = [min(MOST, max(0.0, at + step)) for at, step in zip(self.bulk, bulk, strict=True)]
         if not any(self.walks):
-            self.groups, self.asked, self.unknown = {}, 0.0, 0.0
+            self.groups, self.causes, self.asked, self.unknown = {}, {}, 0.0, 0.0
+
+    def name(self, terms: tuple[Evidence, ...]) -> None:
+        """Remember what the evidence just added was called, where some model of abuse goes by it."""
+        for term in terms:
+            tenths = round(10.0 * term.nats)
+            if term.group in self.groups and tenths > self.causes.get(term.group, ("", 0))[1]:
+                self.causes[term.group] = term.name, tenths
+
+    def by_cause(self) -> dict[str, float]:
+        """The statistic as a sum over the names of what it is made of: the kinds of evidence that the likeliest model
+        of abuse goes by, each with its share; `carried` where what spoke for abuse is outweighed by now."""
+        nats = self.nats
+        if not nats:
+            return {}
+        model = ABUSE[max(range(len(ABUSE)), key=self.walks.__getitem__)]
+        spoke = {group: self.groups[group] for group in model if self.groups.get(group, 0.0) > 0.0}
+        total = sum(spoke.values())
+        shares = {self.causes.get(group, (group,))[0]: nats * part / total for group, part in spoke.items()}
+        return shares or {"carried": nats}
 
     def at(self, source: Stream) -> Stream:
         """This account's stream as it looks for a message from one source: with what that source's login says.
@@ -140,6 +163,7 @@ class Stream(Struct, array_like=True):
         joined.walks = [nats + login for nats in self.walks]
         joined.bulk = [nats + login for nats in self.bulk]
         joined.groups = {**self.groups, "login": login}
+        joined.causes = {**self.causes, **{group: one for group, one in source.causes.items() if group == "login"}}
         return joined
 
     def leading(self, terms: dict[str, float]) -> float:
