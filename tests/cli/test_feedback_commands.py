@@ -7,7 +7,10 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from penstock.building import reference_key
 from penstock.cli.main import app
+from penstock.config import load_settings
+from penstock.judge.reference import account_tag
 
 runner = CliRunner()
 
@@ -103,3 +106,19 @@ def test_what_came_back_is_explained_without_being_taken_in(tmp_path):
     told = call("feedback", "reply", "550 5.7.606 Access denied, banned sending IP [192.0.2.25]")
     assert "ip-blocked" in told and "microsoft" in told and "192.0.2.25" in told
     assert json.loads(call("feedback", "reply", "552 mailbox full", "--json"))["reason"] == "mailbox-full"
+
+
+def test_postmaster_data_names_the_account_of_a_feedback_id(sent, tmp_path):
+    """The worst first; what is no such data is refused."""
+    one, config = sent
+    account = "{kind}:{value}".format(**one["decision"]["account"])
+    tag = account_tag(account, reference_key(load_settings(config[1])))
+    file = tmp_path / "loops.csv"
+    file.write_text(f"Date,Identifier,Spam rate\n2026-09-01,stranger,0.01%\n2026-09-01,{tag},0.45%\n")
+
+    rows = json.loads(call("report", "--postmaster", "--json", file, *config))
+
+    assert [(each["account"], each["row"]["identifier"]) for each in rows] == [(account, tag), ("", "stranger")]
+    assert "0.45%" in call("report", "--postmaster", file, *config)
+    file.write_text("From: x\n")
+    assert "names no spam rate" in call("report", "--postmaster", file, *config, status=2)

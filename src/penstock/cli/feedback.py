@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from msgspec import Struct
@@ -16,12 +17,14 @@ from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
 from penstock.protocols import arf
+from penstock.protocols.postmaster import PostmasterRow, read_postmaster
 from penstock.protocols.reports import MOST_BYTES, read_report
 from penstock.protocols.returned import read_returned
 from penstock.protocols.snds import SndsRow, read_snds
 from penstock.workers.feedback import Taken
 from penstock.workers.intake import empty, log_reader
 
+T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Take in what comes back: bounces, complaints, delivery logs.")
 app.command()(returned.read)
 app.command()(returned.reply)
@@ -36,6 +39,14 @@ class Told(Struct, frozen=True):
     account: str
     decision_id: str
     counted: int
+
+
+class PostmasterLine(Struct, frozen=True):
+    """A row of postmaster data, and whom it is about."""
+
+    account: str
+    """Empty where the row has no identifier of ours."""
+    row: PostmasterRow
 
 
 @app.command()
@@ -96,6 +107,9 @@ def logs(
 def report(
     files: Annotated[list[Path], typer.Argument(help="Abuse reports as mail, ARF or forwarded; or SNDS data (CSV).")],
     snds: Annotated[bool, typer.Option("--snds", help="The files are Microsoft's SNDS data.")] = False,
+    postmaster: Annotated[
+        bool, typer.Option("--postmaster", help="The files are Postmaster Tools data (CSV).")
+    ] = False,
     dry_run: DryRun = False,
     json: Json = False,
     config: Config = None,
@@ -103,7 +117,11 @@ def report(
     """Hand in abuse reports: each leads to the account and message that it is about, and counts as a complaint."""
     contents = {path: _content(path) for path in files}
     if snds:
-        _tell_snds([row for raw in contents.values() for row in _snds(raw)], json)
+        _tell_snds([row for raw in contents.values() for row in _csv(raw, read_snds)], json)
+        return
+    if postmaster:
+        rows_ = [row for raw in contents.values() for row in _csv(raw, read_postmaster)]
+        _tell_postmaster(run(_named(settings_of(config), rows_)), json)
         return
 
     async def work(settings: Settings) -> list[Told]:
@@ -139,11 +157,35 @@ def _content(path: Path) -> bytes:
         fail(str(trouble), 2)
 
 
-def _snds(raw: bytes) -> list[SndsRow]:
+def _csv(raw: bytes, read: Callable[[Iterable[list[str]]], list[T]]) -> list[T]:
     try:
-        return read_snds(csv.reader(raw.decode("utf-8-sig", "replace").splitlines()))
-    except ValueError as trouble:
+        return read(csv.reader(raw.decode("utf-8-sig", "replace").splitlines()))
+    except (ValueError, csv.Error) as trouble:
         fail(str(trouble), 2)
+
+
+async def _named(settings: Settings, rows: list[PostmasterRow]) -> list[PostmasterLine]:
+    """The rows, worst first, with the accounts that their identifiers stand for."""
+    async with opened(settings) as service:
+        feedback = service.feedback()
+        rows = sorted(rows, key=lambda row: (-row.severity, -(row.spam_rate or 0.0), row.day))
+        accounts = [await feedback.account_of_tag(row.identifier) for row in rows]
+    return [PostmasterLine(account, row) for account, row in zip(accounts, rows, strict=True)]
+
+
+def _tell_postmaster(lines: list[PostmasterLine], json: bool) -> None:
+    if json:
+        show_json(lines)
+        return
+    columns = ("day", "domain", "ip", "identifier", "account", "called spam", "reputation")
+    shown = [
+        (
+            one.row.day, one.row.domain, one.row.ip, one.row.identifier, one.account,
+            "-" if one.row.spam_rate is None else f"{one.row.spam_rate:.2%}", one.row.reputation,
+        )
+        for one in lines
+    ]  # fmt: skip
+    show_table(columns, shown, empty="no data")
 
 
 def _tell_snds(rows: list[SndsRow], json: bool) -> None:

@@ -248,16 +248,19 @@ class Feedback:
             if account:
                 return decision_id, account
         tag = original.feedback_id.partition(":")[0].strip()
-        return "", (await self._by_tag(tag) if tag else "")
+        return "", await self.account_of_tag(tag)
 
     async def _by_search(self, search: DecisionSearch) -> tuple[str, str]:
         for row in await self._store.decisions(search):
             return row.decision.id, str(row.decision.account)
         return "", ""
 
-    async def _by_tag(self, tag: str) -> str:
-        """The account that a Feedback-ID means; all accounts are gone through, at most every ten minutes."""
-        if tag not in self._tags and self._now() - self._tags_at > _TAGS_FOR_S:
+    async def account_of_tag(self, tag: str) -> str:
+        """The account that the first field of a Feedback-ID means; empty for none. Raises StoreUnavailable.
+
+        All accounts are gone through, at most every ten minutes.
+        """
+        if tag and tag not in self._tags and self._now() - self._tags_at > _TAGS_FOR_S:
             self._tags_at, self._tags = self._now(), {}
             search = AccountSearch(order="account", limit=1000)
             while rows := await self._store.accounts(search):
