@@ -15,7 +15,6 @@ from typing import Protocol
 import structlog
 
 from penstock.building import make_login, make_rules, make_store, networks, reference_key, smtp_settings
-from penstock.clients.drivers.known import make_drivers
 from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
 from penstock.clients.scanners.asker import asker_of
@@ -125,7 +124,7 @@ class Service:
         self.next_hop = self._next_hop(settings.next_hop.address) if settings.next_hop.address else None
         self.pools = self._pool_hops()
         self.listeners = self._make_listeners()
-        self.enforcing = Enforcing(settings, make_drivers(settings), self.store, hostname=self.hostname, now=now)
+        self.enforcing = Enforcing(settings, self.store, hostname=self.hostname, now=now)
         self._monitoring = self.monitoring() if does_upkeep and settings.blocklists.watch else None
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "pipeline": {"model", "judge", "absorbing", "steering", "store.ports"},
     "learning": {"model", "examples", "judge", "store.ports"},
     "listeners": {"model", "protocols", "pipeline", "config", "clients", "watch"},
-    "clients": {"model", "protocols", "lists", "config", "watch"},
+    "clients": {"model", "protocols", "lists", "config", "sections", "watch"},
     "workers": {
         "model",
         "protocols",
@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "judge.cases",
         "judge.warmup",
         "judge.ladder",
+        "judge.review",
         "judge.shutting",
         "watch",
     },

@@ -74,8 +74,12 @@ ACL = "acl_check_data:" + SAMPLE.read_text().partition("acl_check_data:")[2]
 class Exim:
     """`async with Exim(sink=…, penstock=…) as exim`: joe@example.com may submit on `exim.port` with `secret`."""
 
-    def __init__(self, *, sink: str, penstock: str, transport: str = "") -> None:
-        """`sink` and `penstock` are `127.0.0.1:port`; `transport` is another definition of `remote_smtp`."""
+    def __init__(self, *, sink: str, penstock: str, transport: str = "", acl: str = ACL) -> None:
+        """`sink` and `penstock` are `127.0.0.1:port`.
+
+        `transport` is another definition of `remote_smtp`, `acl` another DATA ACL.
+        """
+        self._acl = acl
         self._transport = transport or TRANSPORT.format(**POOLS)
         self.port = free_port()
         self._sink, self._penstock = sink.rpartition(":")[2], penstock.rpartition(":")[2]
@@ -118,7 +122,7 @@ class Exim:
             (folder / name).mkdir()
             shutil.chown(folder / name, USER, USER)
         facts = {"folder": folder, "port": self.port, "user": USER, "sink": self._sink, "penstock": self._penstock}
-        (folder / "exim.conf").write_text(MAIN.format(**facts, transport=self._transport, acl=ACL))
+        (folder / "exim.conf").write_text(MAIN.format(**facts, transport=self._transport, acl=self._acl))
 
     async def _is_up(self) -> bool:
         try:

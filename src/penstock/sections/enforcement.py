@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +34,95 @@ class CommandSection(DriverSection):
     timeout_s: float = Field(30, gt=0, le=300)
 
 
+class DovecotSection(DriverSection):
+    """Dovecot: logins of a suspended mailbox are denied for the services that are named, and its sessions end."""
+
+    files: list[Path] = [Path("/var/lib/penstock/shut/deny.smtp"), Path("/var/lib/penstock/shut/deny.submission")]
+    """One file a service, in a passdb with `deny = yes` and `args = /var/lib/penstock/shut/deny.%s`. Without a file for
+    imap the owner still reads his mail."""
+    doveadm: list[str] = ["doveadm"]
+    """The program, to end sessions (`doveadm kick`) and to forget cached passwords; [] for neither."""
+    api: str = ""
+    """URL of doveadm's HTTP API instead of the program, e.g. "http://127.0.0.1:8080/doveadm/v1"."""
+    api_key: str = Field("", repr=False)
+    """Dovecot's doveadm_api_key."""
+
+
+class PostfixSection(DriverSection):
+    """Postfix: maps for check_sasl_access and check_client_access, and what is still in its queue."""
+
+    folder: Path = Path("/var/lib/penstock/shut")
+    """Where the maps `postfix_mailboxes` and `postfix_sources` lie."""
+    map_type: Literal["hash", "lmdb", "cdb", "texthash"] = "hash"
+    """Type of the maps; they are compiled by postmap at each change."""
+    postmap: str = "postmap"
+    """The program."""
+    queue: bool = True
+    """Hold what is still queued of a suspended account (postsuper -h). On release what speaks for the owner goes on
+    (postsuper -H), the rest stays on hold for `penstock queue`. Needs the right to run postsuper (root)."""
+    configuration: str = ""
+    """Postfix's configuration folder; empty: its own."""
+
+
+class EximSection(DriverSection):
+    """Exim: files that its ACLs look up, and what is still in its queue."""
+
+    folder: Path = Path("/var/lib/penstock/shut")
+    """Where the files `exim_mailboxes`, `exim_accounts` and `exim_sources` lie."""
+    queue: bool = False
+    """Freeze what is still queued of a suspended account (exim -Mf). On release what speaks for the owner is thawed
+    (exim -Mt). Needs the rights of an Exim admin user."""
+
+
+class CpanelSection(DriverSection):
+    """cPanel & WHM: outgoing mail of the mailbox or the account."""
+
+    url: str
+    """WHM, e.g. "https://host.example.net:2087"."""
+    user: str = "root"
+    token: str = Field(repr=False)
+    """An API token of WHM with the rights `basic-system-info`, `cpanel-api` and `suspend-acct`, or all."""
+    how: Literal["suspend", "hold"] = "suspend"
+    """Refuse mail, or keep it in Exim's queue."""
+    check_certificate: bool = True
+
+
+class PleskSection(DriverSection):
+    """Plesk: a mailbox may send nothing (limit of outgoing messages 0)."""
+
+    url: str
+    """The panel, e.g. "https://host.example.net:8443"."""
+    key: str = Field(repr=False)
+    """A secret key of the administrator (`plesk bin secret_key -c`)."""
+    limit: str = Field("default", pattern=r"^(default|-1|[0-9]{1,9})$")
+    """What a mailbox may send an hour when it is open again; `default`: as its subscription says."""
+    check_certificate: bool = True
+
+
+class DirectAdminSection(DriverSection):
+    """DirectAdmin: logins and Unix users that its Exim refuses, or whole accounts suspended over the API."""
+
+    folder: Path | None = Path("/etc/virtual")
+    """Where `blacklist_smtp_usernames` and `blacklist_script_usernames` lie, on the server itself."""
+    url: str = ""
+    """The panel, e.g. "https://host.example.net:2222". With it a suspended account (not a mailbox) is suspended whole,
+    with its web sites."""
+    user: str = "admin"
+    login_key: str = Field("", repr=False)
+    """A login key that may call CMD_API_SELECT_USERS."""
+    check_certificate: bool = True
+
+
+class WebhookSection(DriverSection):
+    """A service of yours that is called, signed, and shuts and opens."""
+
+    url: str
+    secret: str = Field("", repr=False)
+    """Of the signature in `X-Penstock-Signature`; old ones (five minutes) are to be refused."""
+    rungs: list[Rung] = list(Rung)
+    """What it can shut."""
+
+
 class EnforcementSection(Section):
     """Shutting accounts where they live: the smallest guilty thing, each step on record, open again when it is safe.
 
@@ -54,16 +145,28 @@ class EnforcementSection(Section):
     give_up_hours: float = Field(72, gt=0)
     """How long a step is tried again that a driver refuses. A driver that does not answer is tried for ever."""
     command: dict[str, CommandSection] = {}
-    """Drivers that run a program, by names of your choice."""
+    """Drivers that run a program, by names of your choice. The same goes for all kinds of drivers."""
+    dovecot: dict[str, DovecotSection] = {}
+    postfix: dict[str, PostfixSection] = {}
+    exim: dict[str, EximSection] = {}
+    cpanel: dict[str, CpanelSection] = {}
+    plesk: dict[str, PleskSection] = {}
+    directadmin: dict[str, DirectAdminSection] = {}
+    webhook: dict[str, WebhookSection] = {}
 
     def hosts(self) -> dict[str, str]:
         """The node that each driver runs on, by the driver's name; empty for any."""
-        kinds: list[Mapping[str, DriverSection]] = [self.command]
-        return {name: one.host for kind in kinds for name, one in kind.items()}
+        found = {name: one.host for kind in self._kinds() for name, one in kind.items()}
+        servers: dict[str, PostfixSection | EximSection] = {**self.postfix, **self.exim}
+        return found | {f"{name}-queue": one.host for name, one in servers.items() if one.queue}
+
+    def _kinds(self) -> list[Mapping[str, DriverSection]]:
+        panels: list[Mapping[str, DriverSection]] = [self.cpanel, self.plesk, self.directadmin]
+        return [self.command, self.dovecot, self.postfix, self.exim, *panels, self.webhook]
 
     @model_validator(mode="after")
     def _no_name_twice(self) -> EnforcementSection:
-        names = Counter(name for kind in [self.command] for name in kind)
+        names = Counter(name for kind in self._kinds() for name in kind)
         for name, times in names.items():
             if times > 1:
                 raise ValueError(f'two drivers are called "{name}"; each needs a name of its own')

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from penstock.clients.drivers.driver import Driver
+from penstock.clients.drivers.known import make_drivers
 from penstock.config import Settings
 from penstock.judge.ladder import Never, read_never
 from penstock.model import Mode
 from penstock.store.ports import Store
 from penstock.workers.enforcement import EnforcementSettings, Lane, Planner
+from penstock.workers.queue_hold import queue_drivers
 from penstock.workers.upkeep import Chore
 
 _LOOK_S = 1.0
@@ -26,13 +28,13 @@ class Enforcing:
     def __init__(
         self,
         settings: Settings,
-        drivers: Mapping[str, Driver],
         store: Store,
         *,
         hostname: str,
         now: Callable[[], float],
     ) -> None:
         section = settings.enforcement
+        drivers: Mapping[str, Driver] = {**make_drivers(section), **queue_drivers(settings, store)}
         acts = settings.judge.mode is Mode.ENFORCE and not section.dry_run
         rules = EnforcementSettings(acts, never_of(settings), section.domain_after)
         self.planner = Planner(rules, drivers, store, now)

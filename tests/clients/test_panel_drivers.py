@@ -1,0 +1,203 @@
+"""cPanel, Plesk, DirectAdmin and webhooks, as their documentation says that they answer, errors included."""
+
+import base64
+import json
+from urllib.parse import parse_qs
+
+import pytest
+
+from neighbours.panel_http import PanelHttp
+from penstock.clients.drivers.driver import Refused, Unavailable
+from penstock.clients.drivers.known import make_drivers
+from penstock.clients.webhook import is_fresh
+from penstock.model import Rung, Step, Thing
+from penstock.sections.enforcement import (
+    CpanelSection,
+    DirectAdminSection,
+    EnforcementSection,
+    PleskSection,
+    WebhookSection,
+)
+
+JOE = "joe@shop.example"
+
+
+def step(verb, name=JOE, rung=Rung.MAILBOX):
+    return Step(f"sasl:{name}/7/panel/{rung}", 1.0, f"sasl:{name}", verb, Thing(rung, name), "pills")
+
+
+def driver(kind, section):
+    return make_drivers(EnforcementSection(**{kind: {"panel": section}}))["panel"]
+
+
+def whm(command, data=None, result=1, reason="OK"):
+    found = {"metadata": {"command": command, "reason": reason, "result": result, "version": 1}}
+    return 200, json.dumps(found | ({"data": data} if data is not None else {}))
+
+
+def uapi(function, status=1, errors=None):
+    data = {"uapi": {"data": None, "errors": errors, "messages": None, "metadata": {}, "status": status}}
+    return whm("uapi_cpanel", data)
+
+
+def server(answers):
+    """WHM: one mailbox's domain is shop's; everything else as told."""
+
+    def answer(request):
+        function = request.path.rpartition("/")[2]
+        if function == "getdomainowner":
+            return whm(function, {"user": "shop" if request.query["domain"] == "shop.example" else None})
+        return answers(function, request.query)
+
+    return answer
+
+
+async def test_cpanel_suspends_one_mailbox_through_its_account():
+    """The domain's owner is asked for, then UAPI's Email is called as that user; `hold` keeps mail in Exim's queue."""
+    async with PanelHttp(server(lambda function, query: uapi(query["cpanel.function"]))) as panel:
+        suspend = driver("cpanel", CpanelSection(url=panel.url, token="T0KEN"))
+        hold = driver("cpanel", CpanelSection(url=panel.url, token="T0KEN", how="hold"))
+        assert await suspend.carry_out(step("shut")) == f"Email::suspend_outgoing of {JOE} (shop)"
+        await suspend.carry_out(step("open"))
+        await hold.carry_out(step("shut"))
+        await hold.carry_out(step("open"))
+        calls = [one for one in panel.requests if one.path == "/json-api/uapi_cpanel"]
+        assert {one.headers["authorization"] for one in panel.requests} == {"whm root:T0KEN"}
+        assert [one.query["cpanel.function"] for one in calls] == [
+            "suspend_outgoing", "unsuspend_outgoing", "hold_outgoing", "release_outgoing",
+        ]  # fmt: skip
+        assert calls[0].query == {
+            "api.version": "1", "cpanel.user": "shop", "cpanel.module": "Email",
+            "cpanel.function": "suspend_outgoing", "email": JOE,
+        }  # fmt: skip
+        assert "suspend_outgoing email=" in suspend.describe(step("shut"))
+
+
+async def test_cpanel_suspends_a_whole_account():
+    """By its user, or by a domain that it has."""
+    async with PanelHttp(server(lambda function, query: whm(function))) as panel:
+        cpanel = driver("cpanel", CpanelSection(url=panel.url, token="T"))
+        assert await cpanel.carry_out(step("shut", "shop", Rung.ACCOUNT)) == "suspend_outgoing_email of shop"
+        await cpanel.carry_out(step("open", "shop.example", Rung.ACCOUNT))
+        assert [(one.path, one.query.get("user")) for one in panel.requests] == [
+            ("/json-api/suspend_outgoing_email", "shop"),
+            ("/json-api/getdomainowner", None),
+            ("/json-api/unsuspend_outgoing_email", "shop"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (lambda f, q: whm(f, result=0, reason="You do not have access to an account named “shop”."), Refused),
+        (lambda f, q: uapi(f, 0, ["You do not have an email account named “joe@shop.example”."]), Refused),
+        (lambda f, q: (403, "Access denied"), Unavailable),
+        (lambda f, q: (500, "<html>"), Unavailable),
+        (lambda f, q: (429, ""), Unavailable),
+        (lambda f, q: (301, ""), Unavailable),
+        (lambda f, q: (200, "<html>login</html>"), Unavailable),
+        (lambda f, q: (200, "[]"), Unavailable),
+        (lambda f, q: (200, '{"data":{}}'), Unavailable),
+        (lambda f, q: None, Unavailable),
+        (lambda f, q: (404, "no such function"), Refused),
+    ],
+)
+async def test_what_cpanel_will_not_do_is_told_apart_from_what_it_cannot_do_now(answer, trouble):
+    """Refusals end some day, everything else is waited for."""
+    async with PanelHttp(server(answer)) as panel:
+        with pytest.raises(trouble):
+            await driver("cpanel", CpanelSection(url=panel.url, token="T")).carry_out(step("shut"))
+
+
+async def test_a_domain_that_this_server_does_not_have_is_refused():
+    """Another server's, perhaps."""
+    async with PanelHttp(server(lambda function, query: whm(function))) as panel:
+        with pytest.raises(Refused, match="has the domain"):
+            await driver("cpanel", CpanelSection(url=panel.url, token="T")).carry_out(step("shut", "ann@else.example"))
+
+
+async def test_plesk_sets_a_mailbox_to_no_messages_and_back_to_its_plans_limit():
+    """Over the REST API's gate to the `mail` utility."""
+    async with PanelHttp(
+        lambda request: (200, '{"code":0,"stdout":"SUCCESS: Update of mailname","stderr":""}')
+    ) as panel:
+        plesk = driver("plesk", PleskSection(url=panel.url, key="KEY"))
+        assert await plesk.carry_out(step("shut")) == f"limit of {JOE}: 0"
+        await plesk.carry_out(step("open"))
+        assert [json.loads(one.body) for one in panel.requests] == [
+            {"params": ["--update", JOE, "-outgoing-messages-mbox-limit", limit]} for limit in ("0", "default")
+        ]
+        assert (panel.requests[0].method, panel.requests[0].path) == ("POST", "/api/v2/cli/mail/call")
+        assert panel.requests[0].headers["x-api-key"] == "KEY"
+        with pytest.raises(Refused):
+            await plesk.carry_out(step("shut", "--x@shop.example"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        ((200, '{"code":1,"stdout":"","stderr":"Unable to find mailname: no such mail name"}'), Refused),
+        ((400, '{"code":0,"message":"Utility is not allowed"}'), Refused),
+        ((401, '{"code":0,"message":"Authentication is required"}'), Unavailable),
+        ((200, '{"message":"what"}'), Unavailable),
+        ((503, ""), Unavailable),
+    ],
+)
+async def test_what_plesk_will_not_do_is_told_apart(answer, trouble):
+    """A mailbox that it does not have, a key that it does not know, an answer that is none."""
+    async with PanelHttp(lambda request: answer) as panel:
+        with pytest.raises(trouble):
+            await driver("plesk", PleskSection(url=panel.url, key="KEY")).carry_out(step("shut"))
+
+
+async def test_directadmin_refuses_logins_and_users_by_its_files_and_suspends_accounts_by_its_api(tmp_path):
+    """BlockCracking's two files; CMD_API_SELECT_USERS, which answers as a form."""
+    answers = [(200, "error=0&text=Success&details="), (200, "error=1&text=Cannot+execute&details=no+such+user")]
+    async with PanelHttp(lambda request: answers.pop(0)) as panel:
+        files = driver("directadmin", DirectAdminSection(folder=tmp_path))
+        await files.carry_out(step("shut"))
+        await files.carry_out(step("shut", "shop", Rung.ACCOUNT))
+        assert (tmp_path / "blacklist_smtp_usernames").read_text() == f"{JOE}\n"
+        assert (tmp_path / "blacklist_script_usernames").read_text() == "shop\n"
+        await files.carry_out(step("open"))
+        assert (tmp_path / "blacklist_smtp_usernames").read_text() == ""
+
+        api = driver("directadmin", DirectAdminSection(folder=None, url=panel.url, login_key="KEY"))
+        assert api.rungs == {Rung.ACCOUNT}
+        await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
+        (request,) = panel.requests
+        assert parse_qs(request.body.decode()) == {
+            "location": ["CMD_SELECT_USERS"], "dosuspend": ["yes"], "select0": ["shop"],
+        }  # fmt: skip
+        assert base64.b64decode(request.headers["authorization"].removeprefix("Basic ")) == b"admin:KEY"
+        with pytest.raises(Refused, match="Cannot execute no such user"):
+            await api.carry_out(step("open", "shop", Rung.ACCOUNT))
+        answers.append((200, "<html>please log in</html>"))
+        with pytest.raises(Unavailable):
+            await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
+
+
+async def test_a_webhook_is_signed_fresh_and_has_the_same_key_each_time():
+    """So the receiver can tell who called, when, and whether it has done this already."""
+    answers = [(503, ""), (200, "")]
+    async with PanelHttp(lambda request: answers.pop(0)) as panel:
+        webhook = driver("webhook", WebhookSection(url=f"{panel.url}/shut", secret="s3cret"))
+        wanted = step("shut", "jö@shop.example")
+        with pytest.raises(Unavailable):
+            await webhook.carry_out(wanted)
+        await webhook.carry_out(wanted)
+        first, second = panel.requests
+        assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+        told = json.loads(second.body)
+        assert (told["verb"], told["thing"]) == ("shut", {"rung": "mailbox", "name": "jö@shop.example"})
+        signed = second.headers["x-penstock-signature"]
+        at = float(signed.split(",")[0].removeprefix("t="))
+        assert is_fresh("s3cret", signed, second.body, at + 299)
+        assert not is_fresh("s3cret", signed, second.body, at + 301), "an old call, sent again"
+        assert not is_fresh("s3cret", signed, second.body + b" ", at)
+        assert not is_fresh("other", signed, second.body, at)
+        for nonsense in ("", "t=", "t=x,v1=y", f"t={at:.0f}", "t=-1,v1=", "ö"):
+            assert not is_fresh("s3cret", nonsense, second.body, at)
+        answers[:] = [(404, "")]
+        with pytest.raises(Refused):
+            await webhook.carry_out(wanted)
