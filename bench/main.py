@@ -198,6 +198,7 @@ def report(args: argparse.Namespace) -> str:
         real = folder if raws else "-"
         plain_rows, real_rows = relays(args.count, real)
         lines = ["# Speed", "", "Made by `make bench`. One run on one machine; compare rows, not machines.", ""]
+        lines += ["What was tried to come nearer to the targets: [decisions/speed.md](decisions/speed.md).", ""]
         lines += [f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, uvloop.", ""]
         lines += table("Relay and sinks, 4 KB messages, 8 sessions (smtp-source)", plain_rows)
         if real_rows:
