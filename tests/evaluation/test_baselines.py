@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from stage import message, write_trace
+from tests.neighbours.scanners import GTUBE
 
 from penstock.evaluation.accounts import AccountsReport
 from penstock.evaluation.baselines import (
@@ -22,8 +23,10 @@ from penstock.evaluation.baselines import (
     evaluate_baselines,
     read_scores,
     rules,
+    score_of_installed_rspamd,
 )
 from penstock.evaluation.replay import Replay, Replayed, account_of, submission_of
+from penstock.evaluation.rspamd import ADD_HEADER_AT, REJECT_AT
 from penstock.evaluation.tables import comparison
 from penstock.evaluation.trace import MessageSent, Trace
 from penstock.model import Action, Submission
@@ -173,6 +176,25 @@ def test_a_score_is_remembered_by_message() -> None:
     assert [score(first), score(first)] == [1.0, 1.0]
 
 
+async def test_the_installed_rspamd_is_asked_about_every_message(tmp_path: Path) -> None:
+    """A real one, without network: the test string for spam is worth a refusal, a letter nothing."""
+    trace = Trace(write_trace(tmp_path, [message(1.0, "m1"), message(2.0, "m2", file="msgs/spam.eml")]))
+    spam = f"From: a@x.example\r\nTo: b@y.example\r\nSubject: hi\r\n\r\n{GTUBE.decode()}\r\n"
+    (tmp_path / "msgs" / "spam.eml").write_text(spam)
+    told: list[str] = []
+
+    score = score_of_installed_rspamd(trace, progress=told.append)
+    assert score is not None
+    letter, gtube = (
+        score(submission_of(event, b"", event.t)) for event in trace.events() if isinstance(event, MessageSent)
+    )
+    reports = await evaluate_baselines(trace, good, rspamd=score)
+
+    assert letter < ADD_HEADER_AT
+    assert gtube >= REJECT_AT
+    assert {"rspamd's score alone, from 6", "rspamd's score alone, from 15"} <= {one.judge for one in reports}
+
+
 async def test_scores_of_another_filter_are_read(tmp_path: Path) -> None:
     """A file of scores makes one more line; a wrong line is named."""
     scores = tmp_path / "scores.jsonl"
@@ -181,8 +203,8 @@ async def test_scores_of_another_filter_are_read(tmp_path: Path) -> None:
 
     reports = await evaluate_baselines(trace, good, rspamd=read_scores(scores))
 
-    assert reports[-1].judge == "rspamd's score alone"
-    assert reports[-1].owners["all"].held_messages == 1
+    assert reports[-2].judge == "rspamd's score alone, from 6"
+    assert reports[-2].owners["all"].held_messages == 1
     scores.write_text('{"id": "m1"}\n')
     with pytest.raises(ValueError, match=r"scores\.jsonl:1"):
         read_scores(scores)

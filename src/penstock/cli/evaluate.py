@@ -12,12 +12,13 @@ from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Json, run
 from penstock.config import Settings, load_settings
 from penstock.evaluation import accounts, tables
-from penstock.evaluation.baselines import evaluate_baselines, read_scores
+from penstock.evaluation.baselines import evaluate_baselines, read_scores, score_of_installed_rspamd
 from penstock.evaluation.content import evaluate_content
 from penstock.evaluation.corpus import corpus_folder
 from penstock.evaluation.corrections import evaluate_corrections
 from penstock.evaluation.make_trace import Wanted, make_trace
 from penstock.evaluation.owners import read_corpus, read_mailboxes
+from penstock.evaluation.rspamd import MISSING
 from penstock.evaluation.trace import Trace
 from penstock.evaluation.trial import Trial
 from penstock.judge.content import ContentModel
@@ -86,7 +87,9 @@ def accounts_of(
 def baselines(
     trace: Folder,
     burn_in_days: BurnIn = 0.0,
-    rspamd: Annotated[Path | None, typer.Option(help='rspamd\'s scores: lines of {"id": …, "score": …}.')] = None,
+    rspamd: Annotated[
+        Path | None, typer.Option(help='rspamd\'s scores, lines of {"id": …, "score": …}; else it is asked here.')
+    ] = None,
     model: Model = None,
     json: Json = False,
 ) -> None:
@@ -98,7 +101,9 @@ def baselines(
         return weigher.weigh(parsed, submission.raw, Envelope(*_envelope(submission))).log_odds
 
     async def work() -> None:
-        other = read_scores(rspamd) if rspamd else None
+        other = read_scores(rspamd) if rspamd else score_of_installed_rspamd(Trace(trace), progress=_tell)
+        if other is None:
+            _tell(MISSING)
         reports = await evaluate_baselines(Trace(trace), score, rspamd=other, burn_in_days=burn_in_days)
         if json:
             show_json(reports)

@@ -15,12 +15,13 @@ from penstock.cli.output import err
 from penstock.config import Settings
 from penstock.evaluation import accounts, tables
 from penstock.evaluation import train as training
-from penstock.evaluation.baselines import evaluate_baselines
+from penstock.evaluation.baselines import evaluate_baselines, score_of_installed_rspamd
 from penstock.evaluation.content import ContentReport, evaluate_stream
 from penstock.evaluation.corpus import Sample, corpus_folder, read_samples
 from penstock.evaluation.make_trace import Wanted, make_trace
 from penstock.evaluation.owners import read_corpus
 from penstock.evaluation.plots import amoc_svg
+from penstock.evaluation.rspamd import MISSING
 from penstock.evaluation.trace import Trace
 from penstock.evaluation.trial import Trial
 from penstock.judge.content import ContentModel
@@ -32,6 +33,10 @@ WANTED = Wanted(accounts=300, days=60, campaigns=6, snowshoe_accounts=40, hard_n
 BURN_IN_DAYS = 14.0
 ORDERS = 3
 """Of each corpus judged online."""
+RSPAMD = (
+    "Rspamd is Debian's, with the rules it ships and without network checks or training; it marks as spam from 6 and "
+    "refuses from 15."
+)
 _LEFT_OUT = (("lists", ("spamassassin", "enron")), ("spamassassin", ("lists", "enron")))
 _FIGURES = ("roca_percent", "misses_at_1_percent", "misses_at_01_percent", "lam_percent", "calibration_error")
 
@@ -130,8 +135,10 @@ async def account_tables(corpus: Path, folder: Path) -> tuple[list[str], str]:
         return model.weigh(parsed, submission.raw, submission.envelope).log_odds
 
     tell("baselines")
-    others = await evaluate_baselines(Trace(folder), score, burn_in_days=BURN_IN_DAYS)
+    rspamd = score_of_installed_rspamd(Trace(folder), progress=tell)
+    others = await evaluate_baselines(Trace(folder), score, rspamd=rspamd, burn_in_days=BURN_IN_DAYS)
     lines += ["## What people use today, on the same trace", "", tables.comparison([report, *others]), ""]
+    lines += [MISSING if rspamd is None else RSPAMD, ""]
     return lines, amoc_svg(report)
 
 

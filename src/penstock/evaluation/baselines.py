@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from penstock.evaluation.accounts import AccountsReport, evaluate
 from penstock.evaluation.replay import Judge, account_of
+from penstock.evaluation.rspamd import ADD_HEADER_AT, REJECT_AT, is_installed, scores
 from penstock.evaluation.trace import Trace
 from penstock.model import Account, Action, Decision, Event, Evidence, Kind, Standing, Submission
 
@@ -253,6 +254,14 @@ def rules(score: Score, *, spam_at: float = SPAM_AT) -> tuple[Rule, ...]:
     )
 
 
+def score_of_installed_rspamd(trace: Trace, *, progress: Callable[[str], None]) -> Score | None:
+    """The score of the rspamd that is installed here, asked once for every message; None where there is none."""
+    if not is_installed():
+        return None
+    known = scores(trace, progress=progress)
+    return lambda submission: known.get(submission.queue_id, 0.0)
+
+
 def read_scores(file: Path) -> Score:
     """Scores that another filter gave: JSON lines of `{"id": "m1", "score": 7.2}`, by the message's name in the trace.
 
@@ -280,11 +289,12 @@ async def evaluate_baselines(
     *,
     spam_at: float = SPAM_AT,
     rspamd: Score | None = None,
-    rspamd_at: float = 6.0,
     burn_in_days: float = 0.0,
 ) -> list[AccountsReport]:
-    """Replay the trace through every baseline; `rspamd_at` is its usual add-header threshold. Raises TraceError."""
+    """Replay the trace through every baseline; `rspamd` gives its score, where it is known. Raises TraceError."""
     wanted = rules(Remembered(score), spam_at=spam_at)
     if rspamd is not None:
-        wanted += (ContentAlone("rspamd's score alone", rspamd, rspamd_at),)
+        wanted += tuple(
+            ContentAlone(f"rspamd's score alone, from {at:g}", rspamd, at) for at in (ADD_HEADER_AT, REJECT_AT)
+        )
     return [await evaluate(trace, Locking(rule), name=rule.name, burn_in_days=burn_in_days) for rule in wanted]
