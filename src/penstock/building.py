@@ -22,6 +22,7 @@ from penstock.judge.rules import Plan, Rules
 from penstock.judge.warmup import WarmUp
 from penstock.listeners.smtp import SmtpSettings
 from penstock.model import Action, SendingIp
+from penstock.sections.console import ConsoleSection
 from penstock.sections.pools import PoolsSection, SendingIpSection
 from penstock.shipped import load_replies
 from penstock.store.ports import Store
@@ -123,7 +124,7 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
         strip_headers=tuple(one.lower() for one in settings.identity.strip_headers),
         own_addresses=frozenset(one.lower() for one in settings.own_addresses),
         spamtraps=frozenset(settings.feedback.spamtraps),
-        reply_link=judge.reply_link,
+        reply_link=judge.reply_link or own_link(settings.console),
         scales={
             "rspamd": Scale.of(settings.scanners.rspamd.weight, settings.scanners.rspamd.points),
             "spamassassin": Scale.of(settings.scanners.spamassassin.weight, settings.scanners.spamassassin.points),
@@ -131,6 +132,11 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
         breaker=Breaker(settings.enforcement.most_share_per_hour, settings.enforcement.most_at_least),
         on_virus=Action(settings.scanners.clamav.on_virus),
     )
+
+
+def own_link(section: ConsoleSection) -> str:
+    """The console's page about a refusal, where it can be reached."""
+    return f"{section.base_url}/why/{{link}}" if section.listen and section.base_url else ""
 
 
 def make_pools(section: PoolsSection) -> Pools:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from penstock.model import Mode
 from penstock.sections.blocklists import BlocklistsSection
+from penstock.sections.console import ConsoleSection
 from penstock.sections.enforcement import EnforcementSection
 from penstock.sections.feedback import FeedbackSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
@@ -221,7 +222,11 @@ class JudgeSection(Section):
     exempt_accounts: list[str] = []
     """Accounts that are never held, refused or suspended by the machine (`kind:value`)."""
     reply_link: str = ""
-    """Page that a refusal points to, e.g. "https://mail.example.net/why/{id}"; empty says "contact your provider"."""
+    """Page that a refusal points to, e.g. "https://mail.example.net/why/{id}".
+
+    Empty takes the console's own page where `console.base_url` is set (`{link}` is its signed link), and else says
+    "contact your provider".
+    """
 
 
 class HeldSection(Section):
@@ -286,6 +291,7 @@ class Settings(Section):
     smtp: SmtpSection = SmtpSection()
     milter: MilterSection = MilterSection()
     http: HttpSection = HttpSection()
+    console: ConsoleSection = ConsoleSection()
     next_hop: NextHopSection = NextHopSection()
     pools: PoolsSection = PoolsSection()
     blocklists: BlocklistsSection = BlocklistsSection()

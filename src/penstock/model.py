@@ -22,6 +22,14 @@ def make_id(now: float, random_bits: int) -> str:
     return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(90, -1, -10)])
 
 
+def made_at(id: str) -> float:
+    """When an id was made, to the millisecond. Raises ValueError for what is none."""
+    number = 0
+    for sign in id[:10]:
+        number = (number << 5) | _ALPHABET.index(sign)
+    return number / 1000
+
+
 def transport_name(pool: str, ip: str = "") -> str:
     """What the next hop calls the way out: the pool, or its sending IP in signs that every MTA takes in a name."""
     return f"{pool}-{ip.translate(_AS_NAME)}" if ip else pool

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -19,6 +19,7 @@ from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
 from penstock.clients.scanners.asker import asker_of
 from penstock.config import Settings
+from penstock.desk import Desk
 from penstock.judge.learnt import Bounds, Taught
 from penstock.judge.pools import Live
 from penstock.judge.reference import account_tag, make_token, read_token
@@ -45,12 +46,16 @@ from penstock.workers.reply_blocks import CLEAR_EVERY_S, reply_blocks
 from penstock.workers.upkeep import Chore, Upkeep, UpkeepSettings
 from penstock.workers.warming import WARMING_EVERY_S, Warming, WarmingSettings, read_seen
 
+if TYPE_CHECKING:
+    from penstock.console.site import Site
+
 GRACE_S = 30.0
 """How long a stop waits for messages in flight."""
 _COUNT_EVERY_S = 600.0
 """How often accounts are counted; it takes long where there are many."""
 _FOLLOW_S = 2.0
 """How soon every process knows of an IP that was taken out."""
+_TALLY_EVERY_S, _TALLY_LAG_S = 10.0, 10.0
 log = structlog.get_logger()
 
 
@@ -179,6 +184,11 @@ class Service:
             return None
         return Release(self.store, self.next_hop, self.prepare, self.now)
 
+    def desk(self) -> Desk:
+        """What people do."""
+        pools = {name: [one.ip for one in pool.ips] for name, pool in self.settings.pools.named.items()}
+        return Desk(self.store, self.pipeline, self.lessons, self.release(), pools=pools, now=self.now)
+
     def prepare(self, held: Held, raw: bytes) -> bytes:
         """A held message as it leaves: without identity, with its reference."""
         token = make_token(held.decision_id, self._key)
@@ -212,7 +222,11 @@ class Service:
         notice = NoticeSettings(tuple(settings.notices.to), sender, settings.notices.per_hour, self.hostname)
         notices = Notices(notice, self.store, self.next_hop, lambda line: log.warning("notice", text=line), self.now)
         kept = UpkeepSettings(settings.held.keep_days * 86400.0, settings.store.keep_decisions_days * 86400.0)
-        more: list[Chore] = [(3600.0, "examples", self._expire_examples)]
+        more: list[Chore] = [
+            (3600.0, "examples", self._expire_examples),
+            (3600.0, "keys", self._expire_keys),
+            (_TALLY_EVERY_S, "tallies", self.tally),
+        ]
         if any(pool.ips for pool in settings.pools.named.values()):
             more.append((settings.pools.check_every_s, "pools", self.pool_keeper().run_once))
             more.append((CLEAR_EVERY_S, "reply-blocks", reply_blocks(settings, self.store, self.now).run_once))
@@ -363,4 +377,33 @@ class Service:
                 now=self.now,
                 new_id=self.new_id,
             )
+        if settings.console.listen and self._does_upkeep:
+            made["console"] = self._console()
         return made
+
+    def site(self) -> Site:
+        """What the console's pages are made with."""
+        # A web framework, which commands and other processes do without.
+        from penstock.console.entrance import Entrance
+        from penstock.console.site import Site
+
+        entrance = Entrance(self.store, self.now, session_s=self.settings.console.session_hours * 3600.0)
+        return Site(self.settings, self.store, self.rules, self.desk(), entrance, now=self.now)
+
+    def _console(self) -> Listener:
+        from penstock.console.app import make_app
+        from penstock.console.server import ConsoleListener
+
+        section = self.settings.console
+        return ConsoleListener(make_app(self.site()), section.listen, section.trusted_proxies)
+
+    async def tally(self) -> int:
+        """Count decisions, all but the last seconds': of those some may still be on their way into the store."""
+        before, count = make_id(self.now() - _TALLY_LAG_S, 0), 0
+        while some := await self.store.tally(before_id=before):
+            count += some
+            await asyncio.sleep(0.01)
+        return count
+
+    async def _expire_keys(self) -> int:
+        return await self.store.expire_keys(self.now())

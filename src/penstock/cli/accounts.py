@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from msgspec import to_builtins
 
-from penstock.cli.output import fail, out, show_json, show_table, when
+from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
-from penstock.judge import limits, reputation
 from penstock.judge.limits import UNITS, Override
 from penstock.model import Account, Standing
-from penstock.store.ports import AccountSearch, DecisionSearch
+from penstock.overview import account_view, when
+from penstock.store.ports import AccountSearch
 
 app = typer.Typer(no_args_is_help=True, help="Accounts and their standing.")
 Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="kind:value, e.g. sasl:joe@example.com")]
@@ -72,23 +72,17 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
     async def work(settings: Settings) -> None:
         now = time.time()
         async with opened(settings) as service:
-            keys = (f"a:{name}", f"l:{name}")
-            state = await service.store.read(keys)
-            row = await service.store.account(name)
-            decisions = await service.store.decisions(DecisionSearch(account=name, limit=10))
-            audit = await service.store.audit(target=name, limit=10)
-            plan = service.rules.identity.tenancy.of(Account.parse(name))[1]
-            used = limits.used(state[keys[1]], service.rules.plan(plan).account, now)
-        if row is None and state[keys[0]] is None:
+            view = await account_view(service.store, service.rules, name, now, decisions=10)
+        if view is None:
             fail(f"{name} has sent nothing yet")
-        found = reputation.summary(state[keys[0]], now)
+        found, row, decisions, audit = view.summary, view.row, view.decisions, view.audit
         if json:
             show_json(
                 {
                     "account": name,
                     "tenant": row.tenant if row else "",
                     **to_builtins(found),
-                    "limits": [{**to_builtins(limit), "used": count} for limit, count in used],
+                    "limits": [{**to_builtins(limit), "used": count} for limit, count in view.limits],
                     "decisions": decisions,
                     "audit": audit,
                 }
@@ -101,7 +95,7 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
         )
         evidence = ", ".join(f"{group} {nats:+.1f}" for group, nats in found.groups.items()) or "none"
         out.print(f"evidence {found.score:.1f} nats: {evidence}")
-        for limit, count in used:
+        for limit, count in view.limits:
             out.print(f"{count} of {limit.most} {limit.unit.replace('-', ' ')} per {limit.window} used")
         rows = [
             (d.decision.id, when(d.decision.at), d.decision.wanted, d.decision.reason, d.subject) for d in decisions
@@ -114,9 +108,7 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
     run(work(settings_of(config)))
 
 
-def _steer(
-    account: str, standing: Standing | None, reason: str, config: Config, *, forget: bool, dry_run: bool
-) -> None:
+def _steer(account: str, wanted: str, reason: str, config: Config, *, dry_run: bool) -> None:
     name = named(account)
 
     async def work(settings: Settings) -> None:
@@ -124,10 +116,11 @@ def _steer(
             if dry_run:
                 row = await service.store.account(name)
                 at = row.standing if row else "unknown here"
-                out.print(f"{name} is {at}; it would be {standing or 'left to its evidence'}")
+                out.print(f"{name} is {at}; it would be {wanted}")
                 return
-            now = time.time()
-            after = await service.pipeline.steer(name, standing, who=who(), reason=reason, now=now, forget=forget)
+            desk = service.desk()
+            steer = {"suspended": desk.suspend, "trusted": desk.trust}.get(wanted, desk.release)
+            after = await steer(name, who=who(), reason=reason)
         out.print(f"{name} is {after}")
 
     run(work(settings_of(config)))
@@ -136,19 +129,19 @@ def _steer(
 @app.command()
 def suspend(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
     """Stop an account's mail, until it is released."""
-    _steer(account, Standing.SUSPENDED, reason, config, forget=False, dry_run=dry_run)
+    _steer(account, "suspended", reason, config, dry_run=dry_run)
 
 
 @app.command()
 def release(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
     """Give an account back to its owner: what spoke against it is forgotten, the evidence decides again."""
-    _steer(account, None, reason, config, forget=True, dry_run=dry_run)
+    _steer(account, "left to its evidence", reason, config, dry_run=dry_run)
 
 
 @app.command()
 def trust(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
     """Set an account's standing to trusted."""
-    _steer(account, Standing.TRUSTED, reason, config, forget=True, dry_run=dry_run)
+    _steer(account, "trusted", reason, config, dry_run=dry_run)
 
 
 @app.command()

@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
-from msgspec import Struct
-from msgspec.structs import replace
 
 from penstock.cli.accounts import DryRun, Reason
-from penstock.cli.output import fail, out, show_json, show_table, when
+from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
-from penstock.model import Audit, Case
+from penstock.model import Case
+from penstock.overview import case_messages, find_case, when
 from penstock.service import Service
-from penstock.store.ports import PoolRecords
 
 app = typer.Typer(no_args_is_help=True, help="Listed IPs and who caused it.")
-_SUSPECTS_SHOWN = 5
 CaseName = Annotated[str, typer.Argument(metavar="CASE", help="A case's id, or its IP while the case is open.")]
 
 
-async def find_case(service: Service, text: str) -> Case:
-    """A case by its id, or the open one of an IP. Ends the command where there is none."""
-    found = await service.store.case(text)
-    for one in () if found else await service.store.cases(open_only=True, limit=10_000):
-        if one.ip == text:
-            return one
+async def _find(service: Service, text: str) -> Case:
+    found = await find_case(service.store, text)
     return found or fail(f'no case "{text}"; `penstock cases list` shows them')
-
-
-class Shown(Struct, frozen=True):
-    """A message that shows who caused it, without its text."""
-
-    id: str
-    """The decision, for `penstock explain`."""
-    at: float
-    account: str
-    recipients: int
-    subject: str
-
-
-async def _messages(service: Service, case: Case) -> list[Shown]:
-    """The messages that show it, of the accounts that are most to blame; those past retention are left out."""
-    ids = [id for one in case.suspects[:_SUSPECTS_SHOWN] for id in one.decisions]
-    rows = [await service.store.decision(id) for id in ids]
-    return [
-        Shown(row.decision.id, row.decision.at, str(row.decision.account), len(row.rcpt_to), row.subject)
-        for row in rows
-        if row is not None
-    ]
 
 
 @app.command("list")
@@ -85,9 +55,9 @@ def show(case: CaseName, json: Json = False, config: Config = None) -> None:
 
     async def work(settings: Settings) -> None:
         async with opened(settings) as service:
-            found = await find_case(service, case)
+            found = await _find(service, case)
             history = await service.store.audit(target=found.ip, limit=20)
-            shown = await _messages(service, found)
+            shown = await case_messages(service.store, found)
         if json:
             show_json({"case": found, "messages": shown, "history": history})
             return
@@ -112,17 +82,14 @@ def close(case: CaseName, reason: Reason = "", dry_run: DryRun = False, config: 
     """Close a case by hand; the IP comes back by its own rule or by `penstock pools undrain`."""
 
     async def work(settings: Settings) -> None:
-        now = time.time()
         async with opened(settings) as service:
-            found = await find_case(service, case)
+            found = await _find(service, case)
             if found.closed_at:
                 fail(f"case {found.id} was closed {when(found.closed_at)} UTC by {found.closed_by}")
             if dry_run:
                 out.print(f"case {found.id} of {found.ip} would be closed", highlight=False)
                 return
-            done = replace(found, closed_at=now, closed_by=who(), reason=reason)
-            audit = Audit(now, who(), "close-case", found.ip, reason, found.id)
-            await service.store.record_pools(PoolRecords(cases=(done,), audit=(audit,)))
+            await service.desk().close_case(found, who=who(), reason=reason)
         out.print(f"case {found.id} of {found.ip} is closed", highlight=False)
 
     run(work(settings_of(config)))

@@ -16,7 +16,7 @@ from publicsuffixlist import PublicSuffixList
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from penstock.cli.lists import ListsFile, choices, settings_if_any
-from penstock.cli.output import err, fail, out, show_json, show_table, when
+from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened
 from penstock.clients.dns import Resolver, ResolverSettings, servers_of
 from penstock.clients.dnsbl import Found, Lists, Target, sort_of, target_of
@@ -24,6 +24,7 @@ from penstock.clients.hosts import ReverseName, addresses_of, reverse_name
 from penstock.config import Settings
 from penstock.lists.catalogue import BlockList, chosen_lists
 from penstock.model import Listing, Severity
+from penstock.overview import when
 from penstock.protocols.dnsbl import Answer, Clear, Listed, addresses, to_ascii
 from penstock.store.ports import StoreUnavailable
 

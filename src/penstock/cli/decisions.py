@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 
 from penstock.building import reference_key
-from penstock.cli.output import err, fail, out, show_json, show_table, when
+from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
-from penstock.judge.reference import read_token
-from penstock.model import Action, DecisionRow, Delivered
-from penstock.service import Service
+from penstock.model import Action
+from penstock.overview import explanation, find_decision, when
 from penstock.store.ports import DecisionSearch
 
 Ago = Annotated[str, typer.Option(help="Start: a time, or an age such as 90m, 12h, 7d.")]
@@ -93,19 +92,6 @@ def decisions(
     run(work(settings_of(config)))
 
 
-async def find_decision(service: Service, text: str, key: bytes) -> DecisionRow | None:
-    """A decision by its id, its reference token, a queue id or a Message-ID."""
-    id = read_token(text, key) or text.strip()
-    row = await service.store.decision(id)
-    if row is not None:
-        return row
-    for search in (DecisionSearch(queue_id=id, limit=1), DecisionSearch(message_id=id.strip("<>"), limit=1)):
-        rows = await service.store.decisions(search)
-        if rows:
-            return rows[0]
-    return None
-
-
 def explain(
     id: Annotated[str, typer.Argument(help="A decision's id, token, queue id or Message-ID.")],
     json: Json = False,
@@ -115,7 +101,7 @@ def explain(
 
     async def work(settings: Settings) -> None:
         async with opened(settings) as service:
-            row = await find_decision(service, id, reference_key(settings))
+            row = await find_decision(service.store, id, reference_key(settings))
             delivery = await service.store.delivery(row.decision.id) if row is not None else None
         if row is None:
             fail(f'no decision "{id}"')
@@ -128,39 +114,6 @@ def explain(
     run(work(settings_of(config)))
 
 
-def explanation(row: DecisionRow, delivery: Delivered | None) -> list[str]:
-    """A decision in words, its terms as a sum."""
-    decision = row.decision
-    done = f"{decision.action}" + (f" (would be {decision.wanted})" if decision.wanted is not decision.action else "")
-    lines = [
-        f"{decision.id}  {when(decision.at)} UTC  {done}  {decision.reason}",
-        f"account   {decision.account} ({decision.standing}), {decision.kind} mail over {row.listener}",
-        f"from      {row.mail_from or '<>'} at {row.client_ip or 'an unknown address'}",
-        f"to        {len(row.rcpt_to)} recipients: {', '.join(row.rcpt_to[:3])}"
-        + (" …" if len(row.rcpt_to) > 3 else ""),
-        f"subject   {row.subject}",
-        "",
-    ]
-    for one in decision.evidence:
-        usual = f" (usual: {one.expected})" if one.expected else ""
-        before = f"; {one.carried:+.2f} of it by messages before" if 0.0 < one.carried < one.nats else ""
-        lines.append(f"{one.nats:+8.2f}  {one.name}: {one.seen}{usual}{before}")
-    if decision.lines is not None:
-        at = decision.lines
-        lines += [
-            f"{decision.score:8.2f}  together; this account is held at {at.hold:.1f} and suspended at {at.suspend:.1f}",
-            f"{decision.against_bulk:8.2f}  of it no good customer's new habit explains; "
-            f"{at.hold_bulk:.1f} and {at.suspend_bulk:.1f} are needed, and two kinds of evidence",
-        ]
-    if decision.findings:
-        lines += ["", "findings  " + ", ".join(one.name for one in decision.findings)]
-    if decision.reply is not None:
-        lines += ["", f"told      {decision.reply.line()}"]
-    for recipient, code, text in delivery.replies if delivery is not None else ():
-        lines.append(f"next hop  {recipient}: {code} {text}")
-    return lines
-
-
 def trace(
     reference: Annotated[str, typer.Argument(help="A token (X-Penstock-Ref), queue id or Message-ID.")],
     json: Json = False,
@@ -170,7 +123,7 @@ def trace(
 
     async def work(settings: Settings) -> None:
         async with opened(settings) as service:
-            row = await find_decision(service, reference, reference_key(settings))
+            row = await find_decision(service.store, reference, reference_key(settings))
         if row is None:
             fail(f'nothing is known of "{reference}"; it may be older than store.keep_decisions_days')
         decision = row.decision

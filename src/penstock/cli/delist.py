@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 from msgspec import Struct
 
-from penstock.cli.output import fail, out, show_json, show_table, when
+from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
 from penstock.lists.catalogue import BlockList, known_lists
 from penstock.model import Audit, DecisionRow, Listing, Mode
+from penstock.overview import when
 from penstock.protocols.dnsbl import to_ascii
 from penstock.store.ports import DecisionSearch, Store
 from penstock.workers.monitoring import choices_of

@@ -14,13 +14,13 @@ import typer
 from msgspec import Struct
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from penstock.cli.decisions import explanation
-from penstock.cli.output import err, out, show_json, show_table, when
+from penstock.cli.output import err, out, show_json, show_table
 from penstock.cli.run import sandbox_settings
 from penstock.cli.session import Json, run
 from penstock.config import Settings
 from penstock.evaluation.provider import DAY, Customer, Provider, Sent
 from penstock.model import Connection, Decision, Envelope, Submission
+from penstock.overview import explanation, when
 from penstock.service import Service
 from penstock.store.ports import DecisionSearch
 from penstock.watch import Watch, configure_log

@@ -8,10 +8,11 @@ import msgspec
 import typer
 
 from penstock.cli.accounts import named
-from penstock.cli.output import fail, out, show_json, show_table, when
+from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
 from penstock.model import Step
+from penstock.overview import when
 from penstock.workers.enforcement import topic_of
 
 app = typer.Typer(no_args_is_help=True, help="Shutting accounts where they live, and opening them again.")

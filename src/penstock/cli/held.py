@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from penstock.cli.output import fail, out, show_json, show_table, when
+from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
-from penstock.learning import Said, is_telling
+from penstock.overview import when
 from penstock.service import Service
-from penstock.workers.held import Outcome, drop
+from penstock.workers.held import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Mail that is kept for review.")
-Settle = Callable[[str], Awaitable[Outcome]]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids of held messages.")]
 OfAccount = Annotated[str, typer.Option("--account", "-a", help="All of an account's held mail.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the audit log.")]
@@ -99,15 +95,6 @@ def _chosen(ids: list[str] | None, account: str) -> None:
         fail("name ids, or an account by --account", 2)
 
 
-async def _settled(service: Service, id: str, learn: bool, said: Said, settle: Settle) -> Outcome:
-    """Let a message go, and learn from it once it is gone; its bytes are read before."""
-    lesson = await service.lessons.of_held(id, said) if learn else None
-    outcome = await settle(id)
-    if lesson is not None and outcome.is_done and is_telling(lesson):
-        await service.lessons.take([lesson], reason=said.reason)
-    return outcome
-
-
 def _learns(settings: Settings, learn: bool | None, ids: list[str] | None) -> bool:
     """What was looked at one by one is an example; a whole account's mail, which nobody has read, is not."""
     return (settings.learning.from_held and bool(ids)) if learn is None else learn
@@ -145,12 +132,8 @@ def release(
             wanted = await _wanted(service, ids, account)
             if dry_run:
                 return [Outcome(id, True, "would be released") for id in wanted]
-            release = service.release()
-            if release is None:
-                fail("a release needs next_hop.address in the configuration", 2)
-            said, learns = Said(who(), False, time.time(), reason or "released"), _learns(settings, learn, ids)
-            settle = partial(release, who=who(), reason=reason)
-            return [await _settled(service, id, learns, said, settle) for id in wanted]
+            desk, learns = service.desk(), _learns(settings, learn, ids)
+            return [await desk.release_held(id, who=who(), reason=reason, learn=learns) for id in wanted]
 
     _tell(run(work(settings_of(config))), json)
 
@@ -173,9 +156,7 @@ def drop_held(
             wanted = await _wanted(service, ids, account)
             if dry_run:
                 return [Outcome(id, True, "would be dropped") for id in wanted]
-            now = time.time()
-            said, learns = Said(who(), True, now, reason or "dropped"), _learns(settings, learn, ids)
-            settle = partial(drop, service.store, who=who(), reason=reason, now=now)
-            return [await _settled(service, id, learns, said, settle) for id in wanted]
+            desk, learns = service.desk(), _learns(settings, learn, ids)
+            return [await desk.drop_held(id, who=who(), reason=reason, learn=learns) for id in wanted]
 
     _tell(run(work(settings_of(config))), json)

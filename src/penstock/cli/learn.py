@@ -13,11 +13,12 @@ from msgspec import Struct
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from penstock.cli.mailboxes import messages
-from penstock.cli.output import err, fail, out, show_json, show_table, when
+from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
 from penstock.examples import Example, Lesson
 from penstock.learning import Lessons, Said, is_telling
+from penstock.overview import when
 from penstock.store.ports import ExampleSearch
 
 app = typer.Typer(no_args_is_help=True, help="Teach Penstock what is abuse here, and take it back.")

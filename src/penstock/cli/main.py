@@ -19,6 +19,7 @@ from penstock.cli import (
     held,
     learn,
     lists,
+    people,
     pools,
     queue,
 )
@@ -76,6 +77,8 @@ app.command()(decisions.trace)
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(queue.app, name="queue")
 app.command()(feedback.report)
+app.add_typer(people.app, name="people")
+app.add_typer(people.tokens, name="tokens")
 app.command()(replay)
 app.command()(password)
 app.command()(train)

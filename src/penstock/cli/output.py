@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import msgspec
@@ -51,11 +50,6 @@ def _cell(value: object) -> str:
     from rich.markup import escape
 
     return f"{value:.1f}" if isinstance(value, float) else escape(str(value))
-
-
-def when(at: float) -> str:
-    """A time in UTC, to the second; a dash for none."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}" if at else "-"
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

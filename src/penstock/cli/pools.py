@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,18 +14,19 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from penstock.building import make_pools
 from penstock.cli.accounts import DryRun, Name, Reason, named
 from penstock.cli.decisions import since_of
-from penstock.cli.output import err, fail, out, show_json, show_table, when
+from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.pool_files import exim, postfix
 from penstock.cli.replay import judged
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings, load_settings
+from penstock.desk import Desk
 from penstock.judge.identity import FORWARDS
 from penstock.judge.pools import Live
 from penstock.judge.replan import Past, Plan, Shift, past_of, replan
-from penstock.judge.warmup import WarmUp, used_on
-from penstock.model import Action, Audit, DecisionRow, IpState, Pin, SendingIp, transport_name
+from penstock.model import Action, Audit, DecisionRow, SendingIp
+from penstock.overview import pool_rows, when
 from penstock.service import Service
-from penstock.store.ports import DecisionSearch, PoolRecords
+from penstock.store.ports import DecisionSearch
 from penstock.workers.warming import read_seen
 
 app = typer.Typer(no_args_is_help=True, help="Pools of sending IPs.")
@@ -56,14 +57,16 @@ def show(json: Json = False, config: Config = None) -> None:
         now = time.time()
         async with opened(settings) as service:
             state = await service.store.pool_state()
-            rows = await _rows(service, {one.ip: one for one in state.ips}, now)
+            rows = await pool_rows(service.store, service.rules.pools, now)
         pins = [one for one in state.pins if not one.until or one.until > now]
         if json:
             show_json({"pools": rows, "choices": settings.pools.choices(), "pins": pins})
             return
         columns = ("pool", "ip", "state", "since (UTC)", "why", "clean checks", "warm-up today")
         names = ("pool", "ip", "state", "since", "reason", "clean_checks", "warm_up")
-        show_table(columns, [tuple(row[name] for name in names) for row in rows], empty="no pools are configured")
+        show_table(
+            columns, [tuple(getattr(row, name) for name in names) for row in rows], empty="no pools are configured"
+        )
         choices = ", ".join(f"{key} → {pool}" for key, pool in settings.pools.choices().items())
         out.print(f"\nwho uses which: {choices or 'nobody'}", highlight=False)
         if pins:
@@ -71,28 +74,6 @@ def show(json: Json = False, config: Config = None) -> None:
             show_table(("pinned", "pool", "ip", "until (UTC)", "by", "reason"), table)
 
     run(work(settings_of(config)))
-
-
-async def _rows(service: Service, states: dict[str, IpState], now: float) -> list[dict[str, object]]:
-    pools, rows = service.rules.pools.as_seen(await read_seen(service.store)), list[dict[str, object]]()
-    for name, pool in pools.named.items():
-        for one in pool.ips or (SendingIp(""),):
-            state = states.get(one.ip) or IpState(one.ip, name, "active" if one.ip else "", 0.0)
-            row: dict[str, object] = {"pool": name, "ip": one.ip, "transport": transport_name(name, one.ip)}
-            row |= {"helo": one.helo, "state": state.state, "since": when(state.since), "reason": state.reason}
-            rows.append(
-                {**row, "clean_checks": state.clean_checks, "warm_up": await _warm_up(service, pools.warm_up, one, now)}
-            )
-    return rows
-
-
-async def _warm_up(service: Service, warm_up: WarmUp, one: SendingIp, now: float) -> str:
-    if warm_up.is_warm(one, now):
-        return ""
-    used = used_on((await service.store.read((f"w:{one.ip}",)))[f"w:{one.ip}"], one, now)
-    caps = {group: warm_up.cap(one, group, now) for group in warm_up.caps}
-    shares = (f"{group} {used.counts.get(group, 0)}/{cap}" for group, cap in caps.items() if cap is not None)
-    return f"day {used.day + 1}: {', '.join(shares)}"
 
 
 @app.command()
@@ -176,14 +157,11 @@ def _share(one: Shift, whole: int) -> str:
     return f"{one.recipients / whole:.1%} → {one.after_recipients / whole:.1%}"
 
 
-def _keep(records: PoolRecords, said: str, config: Config, *, dry_run: bool) -> None:
+def _do(config: Config, what: Callable[[Desk], Awaitable[str]], *, dry_run: bool) -> None:
     async def work(settings: Settings) -> None:
-        if dry_run:
-            out.print(f"would be done: {said}", highlight=False)
-            return
         async with opened(settings) as service:
-            await service.store.record_pools(records)
-        out.print(said, highlight=False)
+            said = await what(service.desk())
+        out.print(f"would be done: {said}" if dry_run else said, highlight=False)
 
     run(work(settings_of(config)))
 
@@ -199,12 +177,11 @@ def pin(
     config: Config = None,
 ) -> None:
     """Pin an account to a pool, or to one IP of it, whatever its standing, until the pin is taken back."""
-    name, now = named(account), time.time()
+    name = named(account)
     if off:
-        audit = Audit(now, who(), "unpin-account", name, reason)
-        _keep(PoolRecords(unpinned=(name,), audit=(audit,)), f"{name} goes by the table", config, dry_run=dry_run)
+        _do(config, lambda desk: desk.unpin(name, who=who(), reason=reason, dry_run=dry_run), dry_run=dry_run)
         return
-    _pin(Pin(name, pool, now, who(), ip, 0.0, reason), config, dry_run=dry_run)
+    _pin(name, pool, reason, config, ip=ip, dry_run=dry_run)
 
 
 @app.command()
@@ -217,20 +194,17 @@ def move(
     config: Config = None,
 ) -> None:
     """Move an account to a pool for some days."""
-    now = time.time()
-    _pin(Pin(named(account), pool, now, who(), "", now + days * 86400.0, reason), config, dry_run=dry_run)
+    _pin(named(account), pool, reason, config, until=time.time() + days * 86400.0, dry_run=dry_run)
 
 
-def _pin(one: Pin, config: Config, *, dry_run: bool) -> None:
-    section = settings_of(config).pools
-    if one.pool not in section.named:
-        fail(f'no pool is named "{one.pool}"; there is {", ".join(sorted(section.named)) or "none"}', 2)
-    if one.ip and one.ip not in {ip.ip for ip in section.named[one.pool].ips}:
-        fail(f"{one.ip} is no IP of pool {one.pool}", 2)
-    until = f" until {when(one.until)} UTC" if one.until else ""
-    said = f"{one.account} uses pool {one.pool}{f', IP {one.ip},' if one.ip else ''}{until}"
-    audit = Audit(one.at, one.who, "pin-account", one.account, one.reason, said)
-    _keep(PoolRecords(pins=(one,), audit=(audit,)), said, config, dry_run=dry_run)
+def _pin(
+    account: str, pool: str, reason: str, config: Config, *, ip: str = "", until: float = 0.0, dry_run: bool
+) -> None:
+    async def what(desk: Desk) -> str:
+        said = await desk.pin(account, pool, who=who(), reason=reason, ip=ip, until=until, dry_run=dry_run)
+        return said + (f" until {when(until)} UTC" if until else "")
+
+    _do(config, what, dry_run=dry_run)
 
 
 @app.command()
@@ -242,31 +216,22 @@ def drain(
     config: Config = None,
 ) -> None:
     """Take an IP out of its pool until `undrain`: its accounts use the others within two seconds."""
-    _set_ip(ip, "drained", reason, config, last=last, dry_run=dry_run)
+    _set_ip(ip, reason, config, is_drained=True, last=last, dry_run=dry_run)
 
 
 @app.command()
 def undrain(ip: Ip, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
     """Bring an IP back into its pool; listings that are known now no longer count against it."""
-    _set_ip(ip, "active", reason, config, last=True, dry_run=dry_run)
+    _set_ip(ip, reason, config, is_drained=False, last=True, dry_run=dry_run)
 
 
-def _set_ip(text: str, state: str, reason: str, config: Config, *, last: bool, dry_run: bool) -> None:
-    settings = settings_of(config)
-    pool, one = find_ip(settings, text)
+def _set_ip(text: str, reason: str, config: Config, *, is_drained: bool, last: bool, dry_run: bool) -> None:
+    _, one = find_ip(settings_of(config), text)
 
-    async def others() -> list[str]:
-        async with opened(settings) as service:
-            states = {kept.ip: kept.state for kept in (await service.store.pool_state()).ips}
-        ips = make_pools(settings.pools).named[pool].ips
-        return [ip.ip for ip in ips if ip.ip != one.ip and states.get(ip.ip, "active") == "active"]
+    async def what(desk: Desk) -> str:
+        return await desk.set_ip(one.ip, is_drained=is_drained, who=who(), reason=reason, last=last, dry_run=dry_run)
 
-    if not last and not run(others()):
-        fail(f"{one.ip} is the last usable IP of pool {pool}; say --last if its mail shall take the fallback")
-    now = time.time()
-    audit = Audit(now, who(), "drain-ip" if state == "drained" else "undrain-ip", one.ip, reason, f"pool {pool}")
-    kept = IpState(one.ip, pool, state, now, who(), reason)
-    _keep(PoolRecords((kept,), audit=(audit,)), f"{one.ip} of pool {pool} is {state}", config, dry_run=dry_run)
+    _do(config, what, dry_run=dry_run)
 
 
 @app.command()

@@ -32,6 +32,9 @@ listen = ["127.0.0.1:9901"]
 outbound_only = true
 [http]
 listen = ["127.0.0.1:11333"]
+[console]
+listen = ["127.0.0.1:8025"]
+secure_cookies = false
 [next_hop]
 address = "maildir:{data}/sink"
 [judge]
@@ -145,7 +148,9 @@ def _tell_sandbox(service: Service) -> None:
         "Penstock runs in its sandbox; nothing leaves this machine.",
         f"  SMTP relay   {smtp}      milter   {where['milter'][0]}      HTTP   {where['http'][0]}",
         f"  what is delivered lies in {sink}/new, everything else in {service.settings.store.path.parent}",
+        f"  console      http://{where['console'][0]}" if "console" in where else "  no console",
         "Try next, in another terminal:",
+        "  penstock people add NAME --role admin   makes the first person who may log in at the console",
         f"  swaks --server {smtp} --from joe@example.com --to ann@example.org   (or any mail client)",
         "  penstock demo                  a working day of a small provider, one account hijacked at noon",
         "  penstock decisions             what was decided;  penstock explain ID  tells why",

@@ -15,6 +15,7 @@ import typer
 
 from penstock.cli.output import fail
 from penstock.config import ConfigurationError, Settings, load_settings
+from penstock.desk import NotThere
 from penstock.service import Service
 from penstock.store.ports import StoreUnavailable
 from penstock.watch import Watch
@@ -64,6 +65,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except StoreUnavailable as trouble:
         fail(f"the store does not answer: {trouble}")
+    except NotThere as trouble:
+        fail(str(trouble), 2)
     except (OSError, ValueError) as trouble:
         fail(str(trouble))
 

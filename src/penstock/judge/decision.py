@@ -47,7 +47,7 @@ def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None, 
     if action in (Action.ACCEPT, Action.HOLD):
         reply = None
     elif reply is None:
-        reply = reply_for(reason, action, submission.id, retry_after_s, rules.reply_link)
+        reply = reply_for(reason, action, submission.id, retry_after_s, rules.link_of(submission.id))
     return _complete(
         rules,
         heard,
@@ -73,7 +73,7 @@ def decide(rules: Rules, heard: Heard, assessment: Assessment, hit: Hit | None, 
 
 def delay_unheld(rules: Rules, decision: Decision) -> Decision:
     """What a hold becomes that cannot be written to disk: whoever sent the message keeps it a while longer."""
-    reply = reply_for(decision.reason, Action.THROTTLE, decision.id, _RETRY_S, rules.reply_link)
+    reply = reply_for(decision.reason, Action.THROTTLE, decision.id, _RETRY_S, rules.link_of(decision.id))
     return replace(decision, action=Action.THROTTLE, wanted=Action.THROTTLE, reply=reply)
 
 
@@ -110,7 +110,7 @@ def unjudged(rules: Rules, submission: Submission) -> Decision:
         kind=Kind.NORMAL,
         score=0.0,
         evidence=(Evidence("not-judged", 0.0, "Penstock could not judge; on_failure decided"),),
-        reply=reply_for(UNJUDGED, action, submission.id, 0.0, rules.reply_link) if must_defer else None,
+        reply=reply_for(UNJUDGED, action, submission.id, 0.0, rules.link_of(submission.id)) if must_defer else None,
         reason=UNJUDGED,
         add_headers=() if must_defer else (("X-Penstock-Unjudged", "yes"),),
         remove_headers=(*rules.strip_headers, rules.pool_header.lower()),
@@ -127,7 +127,7 @@ def refusal_at_mail(rules: Rules, standing: Standing) -> Reply | None:
     """The reply to a suspended account before any content."""
     if standing is not Standing.SUSPENDED or rules.mode is Mode.OBSERVE:
         return None
-    return reply_for("PS-SUSPENDED", Action.REJECT, "", 0.0, rules.reply_link)
+    return reply_for("PS-SUSPENDED", Action.REJECT, "", 0.0, rules.link_of(""))
 
 
 def may_name_pool(rules: Rules, submission: Submission) -> bool:

@@ -35,6 +35,19 @@ def read_token(text: str, key: bytes) -> str | None:
     return decision_id if hmac.compare_digest(make_token(decision_id, key), token) else None
 
 
+def make_link(decision_id: str, key: bytes) -> str:
+    """What opens the page about a refusal; other than the token, no recipient ever sees it."""
+    return f"{decision_id}-{_mac(decision_id, key, b'link')}"
+
+
+def read_link(text: str, key: bytes) -> str | None:
+    """The decision id in a link, or None where it is not ours."""
+    if not _TOKEN.match(text):
+        return None
+    decision_id = text.partition("-")[0]
+    return decision_id if hmac.compare_digest(make_link(decision_id, key), text) else None
+
+
 @lru_cache(maxsize=16384)
 def account_tag(account: str, key: bytes) -> str:
     """A stable pseudonym of an account for Feedback-ID, by which receivers add up complaints."""

@@ -22,14 +22,14 @@ _OTHER = "This message is not accepted"
 
 
 def reply_for(reason: str, action: Action, id: str, retry_after_s: float, link: str) -> Reply:
-    """The reply to a refused or delayed message; `link` may contain `{id}`, and is left out where empty.
+    """The reply to a refused or delayed message; `link` is left out where empty.
 
     `id` is the decision's; empty before there is one, at MAIL.
     """
     text = _TEXTS.get(reason, _OTHER)
     if retry_after_s > 0:
         text += f"; try again in {_duration(retry_after_s)}"
-    where = link.replace("{id}", id) if link else "contact your provider"
+    where = link or "contact your provider"
     permanent = action is Action.REJECT and reason != "PS-SUSPENDED"
     code, enhanced = (550, "5.7.1") if permanent else (450, "4.7.1")
     if reason == UNJUDGED:

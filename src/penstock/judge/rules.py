@@ -12,6 +12,7 @@ from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
 from penstock.judge.policy import Policy
 from penstock.judge.pools import Pools
+from penstock.judge.reference import make_link
 from penstock.model import Action, Kind, Mode
 
 
@@ -45,6 +46,7 @@ class Rules(Struct, frozen=True):
     spamtraps: frozenset[str] = frozenset()
     """Addresses, and domains with an `@` in front, that nobody ever used. Lower case."""
     reply_link: str = ""
+    """With `{id}` and `{link}` to be filled in; empty for none."""
     scales: Mapping[str, Scale] = {}
     """How other scanners' scores are read, by their name."""
     on_virus: Action = Action.REJECT
@@ -54,6 +56,11 @@ class Rules(Struct, frozen=True):
     """How many accounts the machine may suspend within an hour; None for any number."""
     patience_s: float = 20.0
     """How long one judging may wait for the store."""
+
+    def link_of(self, id: str) -> str:
+        """The page that the refusal of a decision points to; without an id it is an account that is refused."""
+        link = make_link(id, self.reference_key) if id else "account"
+        return self.reply_link.replace("{id}", id).replace("{link}", link)
 
     def plan(self, name: str) -> Plan:
         """A plan by name; `default` is everybody's without one."""

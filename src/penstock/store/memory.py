@@ -23,15 +23,17 @@ from penstock.model import (
 )
 from penstock.store.listings import settle
 from penstock.store.memory_learnt import MemoryLearnt
+from penstock.store.memory_people import MemoryPeople
 from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records, Turn
 
 
-class MemoryStore(MemoryLearnt):
+class MemoryStore(MemoryLearnt, MemoryPeople):
     """The whole contract over plain dictionaries; hot state lives by the clock of what is written, not of the wall."""
 
     def __init__(self, *, now: Callable[[], float] = time.time, keep_decisions: int | None = None) -> None:
         """`now` is asked for lifetimes; `keep_decisions` bounds how many decisions are remembered."""
-        super().__init__()
+        MemoryLearnt.__init__(self)
+        MemoryPeople.__init__(self)
         self._now = now
         self._keep = keep_decisions
         self._state: dict[str, tuple[bytes, float]] = {}
@@ -135,12 +137,17 @@ class MemoryStore(MemoryLearnt):
         """One account's row."""
         return self._accounts.get(account)
 
-    async def held(self, *, account: str = "", state: str = "held", limit: int = 50, before: str = "") -> list[Held]:
+    async def held(
+        self, *, account: str = "", tenant: str = "", state: str = "held", limit: int = 50, before: str = ""
+    ) -> list[Held]:
         """Held messages, newest first, one page."""
         rows = [
             one
             for one in self._held.values()
-            if account in ("", one.account) and state in ("", one.state) and (not before or one.id < before)
+            if account in ("", one.account)
+            and state in ("", one.state)
+            and (not before or one.id < before)
+            and (not tenant or self._is_of(one.account, tenant))
         ]
         return sorted(rows, key=lambda one: one.id, reverse=True)[:limit]
 
@@ -197,6 +204,11 @@ class MemoryStore(MemoryLearnt):
         """Listings by target, list and time."""
         rows = [self._listings[key] for key in sorted(self._listings)]
         return [one for one in rows if target in ("", one.target) and not (current_only and one.until)]
+
+    async def latest_listings(self, *, current_only: bool, limit: int) -> list[Listing]:
+        """Listings of all targets, the latest first."""
+        rows = await self.listings(current_only=current_only)
+        return sorted(rows, key=lambda one: (-one.since, one.target, one.list))[:limit]
 
     async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
         """Changes with a number above one, in order."""
@@ -269,6 +281,10 @@ class MemoryStore(MemoryLearnt):
             "outbox": len(self._outbox.keys() - self._done.keys()),
             "audit": len(self._audit),
         }
+
+    def _is_of(self, account: str, tenant: str) -> bool:
+        row = self._accounts.get(account)
+        return row is not None and row.tenant == tenant
 
     def _live(self, key: str, now: float) -> bytes | None:
         found = self._state.get(key)

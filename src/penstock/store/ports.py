@@ -32,6 +32,7 @@ from penstock.model import (
     OutboxItem,
     Pin,
 )
+from penstock.people import Key, Person, Tally, TallySearch
 
 
 class StoreUnavailable(Exception):
@@ -180,7 +181,47 @@ class LearntStore(Protocol):
         """Delete examples, and what is remembered of messages, past their retention; how many rows went."""
 
 
-class Store(LearntStore, Protocol):
+class PeopleStore(Protocol):
+    """The people who may log in at the console, their keys, and what is counted for them."""
+
+    async def people(self) -> list[Person]:
+        """All people by name."""
+
+    async def person(self, name: str) -> Person | None:
+        """One person."""
+
+    async def keep_person(self, person: Person, audit: Audit) -> None:
+        """Add or change a person, durably."""
+
+    async def remove_person(self, name: str, audit: Audit) -> bool:
+        """Remove a person with all keys, durably; whether there was one."""
+
+    async def keys(self, *, kind: str, person: str = "") -> list[Key]:
+        """Sessions or tokens, oldest first."""
+
+    async def key(self, digest: str) -> Key | None:
+        """One key by its secret's digest, also where its time is over."""
+
+    async def keep_key(self, key: Key, audit: Audit) -> None:
+        """Keep a key, durably."""
+
+    async def drop_keys(self, *, audit: Audit, digest: str = "", person: str = "", kind: str = "") -> int:
+        """End one key by digest, or a person's of one kind; how many. The entry is made where there was one."""
+
+    async def expire_keys(self, now: float) -> int:
+        """Delete keys past their time; how many."""
+
+    async def tally(self, *, before_id: str, limit: int = 5000) -> int:
+        """Count decisions older than an id that were not counted yet, oldest first; how many were."""
+
+    async def tallies(self, search: TallySearch) -> list[Tally]:
+        """Counts in the order of time; the latest where there are more than the limit."""
+
+    async def standings(self, tenant: str = "") -> Mapping[str, int]:
+        """How many accounts have each standing."""
+
+
+class Store(LearntStore, PeopleStore, Protocol):
     """Hot state and records behind one door; SQLite, or Valkey with PostgreSQL."""
 
     async def open(self) -> None:
@@ -217,8 +258,10 @@ class Store(LearntStore, Protocol):
     async def account(self, account: str) -> AccountRow | None:
         """One account's row by its `kind:value`."""
 
-    async def held(self, *, account: str = "", state: str = "held", limit: int = 50, before: str = "") -> list[Held]:
-        """Held messages, newest first, one page; empty state means all."""
+    async def held(
+        self, *, account: str = "", tenant: str = "", state: str = "held", limit: int = 50, before: str = ""
+    ) -> list[Held]:
+        """Held messages, newest first, one page; empty state means all, a tenant those of its accounts."""
 
     async def held_one(self, id: str) -> Held | None:
         """One held message's facts."""
@@ -249,6 +292,9 @@ class Store(LearntStore, Protocol):
 
     async def listings(self, *, target: str = "", current_only: bool = True) -> list[Listing]:
         """Listings by target, list and time; with `current_only` those that are listed now."""
+
+    async def latest_listings(self, *, current_only: bool, limit: int) -> list[Listing]:
+        """Listings of all targets, the latest first."""
 
     async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
         """Changes with a number above `after`, in order. Whoever keeps the last number misses none."""

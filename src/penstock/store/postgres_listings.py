@@ -12,7 +12,7 @@ from penstock.store.listings import settle
 from penstock.store.postgres import Connection, fit
 
 _pack = msgspec.msgpack.Encoder().encode
-_listing = msgspec.msgpack.Decoder(Listing).decode
+listing = msgspec.msgpack.Decoder(Listing).decode
 _change = msgspec.msgpack.Decoder(ListingChange).decode
 _LOCK = 0x6C697374696E6773  # "listings"
 
@@ -24,7 +24,7 @@ async def find(connection: Connection, *, target: str, current_only: bool) -> li
         "ORDER BY target, list, since"
     )
     values = (fit(target), fit(target), current_only)
-    return [_listing(row[0]) for row in await (await connection.execute(sql, values, binary=True)).fetchall()]
+    return [listing(row[0]) for row in await (await connection.execute(sql, values, binary=True)).fetchall()]
 
 
 async def changes(connection: Connection, *, after: int, limit: int) -> list[ListingChange]:
@@ -47,7 +47,7 @@ async def _keep(connection: Connection, one: ListingChange) -> None:
     key = (fit(one.listing.target), fit(one.listing.list))
     sql = "SELECT packed FROM listings WHERE target = %s AND list = %s AND until = 0"
     found = await (await connection.execute(sql, key, binary=True)).fetchone()
-    kept, change = settle(_listing(found[0]) if found else None, one)
+    kept, change = settle(listing(found[0]) if found else None, one)
     if kept is not None:
         sql = (
             "INSERT INTO listings VALUES (%s, %s, %s, %s, %b) "

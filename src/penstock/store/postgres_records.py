@@ -19,8 +19,9 @@ from penstock.store import postgres_listings, postgres_pools
 from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records
 from penstock.store.postgres import Connection, Postgres, fit
 from penstock.store.postgres_learnt import PostgresLearnt
+from penstock.store.postgres_people import PostgresPeople
 from penstock.store.postgres_writer import Writer
-from penstock.store.search import decision_conditions
+from penstock.store.search import decision_conditions, held_conditions
 
 T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
@@ -36,7 +37,7 @@ _COUNTED = 100_000
 """Tables are counted so far; beyond, PostgreSQL's own estimate is near enough and costs nothing."""
 
 
-class PostgresRecords(PostgresLearnt):
+class PostgresRecords(PostgresLearnt, PostgresPeople):
     """The half of the store's contract that is about records."""
 
     def __init__(self, conninfo: str) -> None:
@@ -100,14 +101,12 @@ class PostgresRecords(PostgresLearnt):
 
     # Held mail.
 
-    async def held(self, *, account: str = "", state: str = "held", limit: int = 50, before: str = "") -> list[Held]:
+    async def held(
+        self, *, account: str = "", tenant: str = "", state: str = "held", limit: int = 50, before: str = ""
+    ) -> list[Held]:
         """Held messages, newest first, one page; empty state means all."""
-        conditions, values = ["true"], list[Any]()
-        for condition, value in (("account = %s", account), ("state = %s", state), ("id < %s", before)):
-            if value:
-                conditions.append(condition)
-                values.append(value)
-        return await self._held_where(f"{' AND '.join(conditions)} ORDER BY id DESC LIMIT %s", *values, limit)
+        where, values = held_conditions(account, tenant, state, before, "%s")
+        return await self._held_where(f"{where} ORDER BY id DESC LIMIT %s", *values, limit)
 
     async def held_one(self, id: str) -> Held | None:
         """One held message's facts."""
@@ -166,6 +165,11 @@ class PostgresRecords(PostgresLearnt):
     async def listings(self, *, target: str = "", current_only: bool = True) -> list[Listing]:
         """Listings by target, list and time; with `current_only` those that are listed now."""
         return await self._postgres.run(partial(postgres_listings.find, target=target, current_only=current_only))
+
+    async def latest_listings(self, *, current_only: bool, limit: int) -> list[Listing]:
+        """Listings of all targets, the latest first."""
+        sql = "SELECT packed FROM listings WHERE (NOT %s OR until = 0) ORDER BY since DESC, target, list LIMIT %s"
+        return await self._all(postgres_listings.listing, sql, current_only, limit)
 
     async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
         """Changes with a number above one, in order."""

@@ -34,9 +34,10 @@ from penstock.store.ports import (
     StoreUnavailable,
     Turn,
 )
-from penstock.store.search import decision_conditions
+from penstock.store.search import decision_conditions, held_conditions
 from penstock.store.spool import Spool
 from penstock.store.sqlite_learnt import SqliteLearnt
+from penstock.store.sqlite_people import SqlitePeople
 from penstock.store.sqlite_rows import read_hot, write_records
 from penstock.store.sqlite_writer import Writer
 
@@ -52,7 +53,7 @@ _outbox = msgspec.msgpack.Decoder(OutboxItem).decode
 _ORDERS = {"evidence": ("evidence", "DESC", "<"), "seen": ("seen_at", "DESC", "<"), "account": ("account", "ASC", ">")}
 
 
-class SqliteStore(SqliteLearnt):
+class SqliteStore(SqliteLearnt, SqlitePeople):
     """The whole contract over one file."""
 
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
@@ -147,13 +148,13 @@ class SqliteStore(SqliteLearnt):
 
     # Held mail.
 
-    async def held(self, *, account: str = "", state: str = "held", limit: int = 50, before: str = "") -> list[Held]:
+    async def held(
+        self, *, account: str = "", tenant: str = "", state: str = "held", limit: int = 50, before: str = ""
+    ) -> list[Held]:
         """Held messages, newest first, one page."""
-        sql = (
-            "SELECT row FROM held WHERE (? = '' OR account = ?) AND (? = '' OR state = ?) AND (? = '' OR id < ?) "
-            "ORDER BY id DESC LIMIT ?"
-        )
-        return await self._all(_held, sql, (account, account, state, state, before, before, limit))
+        where, values = held_conditions(account, tenant, state, before, "?")
+        sql = f"SELECT row FROM held WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        return await self._all(_held, sql, (*values, limit))
 
     async def held_one(self, id: str) -> Held | None:
         """One held message's facts."""
@@ -230,6 +231,11 @@ class SqliteStore(SqliteLearnt):
     async def listings(self, *, target: str = "", current_only: bool = True) -> list[Listing]:
         """Listings by target, list and time."""
         return await self._ask(lambda connection: sqlite_listings.find(connection, target, current_only=current_only))
+
+    async def latest_listings(self, *, current_only: bool, limit: int) -> list[Listing]:
+        """Listings of all targets, the latest first."""
+        sql = "SELECT row FROM listings WHERE (NOT ? OR until = 0) ORDER BY since DESC, target, list LIMIT ?"
+        return await self._all(sqlite_listings.listing, sql, (current_only, limit))
 
     async def listing_changes(self, *, after: int, limit: int = 100) -> list[ListingChange]:
         """Changes with a number above one, in order."""

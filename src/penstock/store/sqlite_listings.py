@@ -12,14 +12,14 @@ from penstock.model import Listing, ListingChange
 from penstock.store.listings import settle
 
 _encode = msgspec.msgpack.Encoder().encode
-_listing = msgspec.msgpack.Decoder(Listing).decode
+listing = msgspec.msgpack.Decoder(Listing).decode
 _change = msgspec.msgpack.Decoder(ListingChange).decode
 
 
 def find(connection: sqlite3.Connection, target: str, *, current_only: bool) -> list[Listing]:
     """Listings, by target, list and time."""
     sql = "SELECT row FROM listings WHERE (? = '' OR target = ?) AND (NOT ? OR until = 0) ORDER BY target, list, since"
-    return [_listing(row[0]) for row in connection.execute(sql, (target, target, current_only))]
+    return [listing(row[0]) for row in connection.execute(sql, (target, target, current_only))]
 
 
 def changes(connection: sqlite3.Connection, *, after: int, limit: int) -> list[ListingChange]:
@@ -34,7 +34,7 @@ def record(connection: sqlite3.Connection, seen: Sequence[ListingChange]) -> Non
         key = (one.listing.target, one.listing.list)
         sql = "SELECT row FROM listings WHERE target = ? AND list = ? AND until = 0"
         found = connection.execute(sql, key).fetchone()
-        kept, change = settle(_listing(found[0]) if found else None, one)
+        kept, change = settle(listing(found[0]) if found else None, one)
         if kept is not None:
             values = (*key, kept.since, kept.until, _encode(kept))
             connection.execute("INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?, ?)", values)

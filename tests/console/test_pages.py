@@ -1,0 +1,143 @@
+"""What pages show: everything of a hostile message as text, nothing from elsewhere, in English and German."""
+
+import re
+from pathlib import Path
+
+import pytest
+from console_house import EVIL, MINE, OTHERS
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
+
+import penstock.console
+from penstock.console.app import DOORS
+from penstock.console.language import catalogue, chosen
+from penstock.judge.reference import make_link
+from penstock.model import make_id
+from penstock.store.ports import StoreUnavailable
+
+TEMPLATES = Path(penstock.console.__file__).parent / "templates"
+
+
+def pages(house):
+    """Every page's path, with something to show."""
+    for door in DOORS:
+        if door.method == "GET" and door.path not in ("/language", "/now/events", "/reports.csv"):
+            id = "case1" if door.path.startswith("/cases") else house.ids["mine"]
+            path = door.path.replace("{account:path}", MINE).replace("{id}", id)
+            yield path.replace("{link}", make_link(house.ids["mine"], house.site.rules.reference_key))
+
+
+async def test_pages_have_nothing_inline_and_nothing_from_elsewhere(house, visit):
+    """No script, style or handler within; a policy that forbids them; nothing that a message brought along is code."""
+    client = await visit("admin")
+    for path in pages(house):
+        answer = await client.get(path)
+        assert answer.status_code == 200, path
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        tree = HTMLParser(answer.text)
+        for node in tree.css("*"):
+            names = node.attributes
+            assert not [name for name in names if name.startswith("on") or name == "style"], (path, node.html[:200])
+            for name in ("src", "href", "action", "formaction"):
+                assert not (names.get(name) or "/").startswith(("http:", "https:", "//", "javascript:")), (path, names)
+        assert not [one for one in tree.css("script") if one.text() or not one.attributes["src"].startswith("/static/")]
+        assert not tree.css("img, iframe, object, embed, style, base")
+
+
+async def test_hostile_text_is_shown_as_text(house, visit):
+    """Subject, findings, links, attachment names and hidden text of the held message, all as they are."""
+    client = await visit("desk")
+    for path in (f"/held/{house.ids['mine']}", f"/decisions/{house.ids['mine']}"):
+        text = HTMLParser((await client.get(path)).text).body.text()
+        assert EVIL in text
+        assert "<img src=x onerror=alert(6)>.exe" in text
+        assert "{{7*7}}" in text
+
+
+async def test_secrets_stay_out_of_the_settings(house, visit):
+    """What the file says is marked; a password is not shown."""
+    text = (await (await visit("admin")).get("/settings")).text
+    assert "very secret" not in text
+    assert "(set; not shown)" in text
+    assert "the file" in text
+
+
+async def test_a_customer_learns_why_and_can_only_speak_up(house, visit):
+    """The link needs no login, tells the desk once, releases nothing, and ends after its days."""
+    client = await visit()
+    link = f"/why/{make_link(house.ids['mine'], house.site.rules.reference_key)}"
+    shown = await client.get(link, headers={"Accept-Language": "de"})
+    assert "sendet anders als sein Inhaber" in shown.text
+    assert (await client.post(link)).status_code == 303
+    assert (await client.post(link)).status_code == 303
+    claims = [one for one in await house.store.audit(target=MINE) if one.what == "claim-own"]
+    assert [one.who for one in claims] == ["customer"]
+    assert (await house.store.held_one(house.ids["mine"])).state == "held"
+    assert (await house.store.account(MINE)).standing == "poor"
+    assert (await client.get(link.replace("why/0", "why/1"))).status_code == 404
+    unknown = make_link(make_id(house.now, 7), house.site.rules.reference_key)
+    assert (await client.get(f"/why/{unknown}")).status_code == 404
+    house.now += 15 * 86400
+    assert (await client.get(link)).status_code == 404
+    assert (await client.get("/why/account")).status_code == 200
+
+
+async def test_held_mail_is_settled_in_bulk(house, visit):
+    """Released to the next hop, once, on record, and learnt from where that is ticked."""
+    client = await visit("desk")
+    token = re.search(r'value="(\w+)"', (await client.get("/held")).text)[1]
+    ids = [house.ids["mine"], house.ids["others"]]
+    data = {"form_token": token, "verb": "release", "id": ids, "reason": "looked at", "learn": "1"}
+    answer = await client.post("/held", data=data)
+    assert "count=2" in answer.headers["location"]
+    again = await client.post("/held", data=data)
+    assert "failed=2" in again.headers["location"]
+    assert {(await house.store.held_one(id)).state for id in ids} == {"released"}
+    assert (await house.store.audit(target=ids[0]))[0].who == "desk"
+
+
+async def test_reports_are_exported_without_formulas(house, visit):
+    """CSV with days and accounts; a name that begins like a formula is quoted."""
+    client = await visit("reseller")
+    answer = await client.get("/reports.csv?month=2027-01")
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert MINE in answer.text
+    assert OTHERS not in answer.text
+
+
+async def test_trouble_is_told_in_pages_and_json(house, visit, monkeypatch):
+    """A page that is not there, a store that is away."""
+    client = await visit("desk")
+    assert (await client.get("/nothing")).status_code == 404
+
+    async def away(digest):
+        raise StoreUnavailable("no answer in 2 s")
+
+    monkeypatch.setattr(house.store, "key", away)
+    answer = await client.get("/")
+    assert answer.status_code == 503
+    assert "store" in answer.text
+    answer = await client.get("/api/v1/me", headers={"Authorization": "Bearer pst_x"})
+    assert (answer.status_code, set(answer.json())) == (503, {"error"})
+
+
+SAYS = re.compile(r"""\bt\(\s*"((?:[^"\\]|\\.)*)"\s*[,)]""")
+NAMED = re.compile(r'"(?:PS-[A-Z]+|/[a-z]*|[a-z]+(?:-[a-z]+)?)"(?:: |, )"(?!PS-)([A-Z][^"]+)"')
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.glob("*.html")))
+def test_german_knows_every_sentence_of_the_pages(name):
+    """And fills in what English fills in."""
+    german, text = catalogue("de"), (TEMPLATES / name).read_text()
+    said = {*SAYS.findall(text), *NAMED.findall(text)} - {"did ", "would ", "by ", "per ", "; "}
+    assert not {one for one in said if one not in german}
+    fields = re.compile(r"{\w+}")
+    assert all(sorted(fields.findall(key)) == sorted(fields.findall(value)) for key, value in german.items())
+
+
+def test_the_language_is_what_the_viewer_asks_for():
+    """A choice goes before the browser's wishes, and those before the configured one."""
+    assert chosen("", "fr, de-AT;q=0.8, en;q=0.5", "en") == "de"
+    assert chosen("en", "de", "de") == "en"
+    assert chosen("", "xx;q=bogus,,;q=", "de") == "de"
