@@ -20,6 +20,7 @@ from penstock.judge.policy import Policy
 from penstock.judge.pools import Pool, Pools
 from penstock.judge.rules import Plan, Rules
 from penstock.judge.warmup import WarmUp
+from penstock.judge.way_back import Terms
 from penstock.listeners.smtp import SmtpSettings
 from penstock.model import Action, SendingIp
 from penstock.sections.console import ConsoleSection
@@ -99,11 +100,14 @@ def smtp_settings(settings: Settings, hostname: str, *, reuse_port: bool = False
 def make_rules(settings: Settings, key: bytes) -> Rules:
     """What the settings mean to judging. Raises OSError and ValueError for the accounts file."""
     judge = settings.judge
+    shut = settings.enforcement
+    terms = Terms.of(shut.release_conditions, shut.release_after_hours, ends_sessions=shut.ends_sessions)
     policy = Policy.from_budgets(
         false_suspensions_per_account_year=judge.false_suspensions_per_account_year,
         false_holds_per_account_year=judge.false_holds_per_account_year,
         probation_recipients_per_day=judge.probation_recipients_per_day,
         exempt=frozenset(judge.exempt_accounts) | {f"sasl:{one.lower()}" for one in settings.own_addresses},
+        password_releases=terms.password_releases,
     )
     plans = {
         name: Plan(

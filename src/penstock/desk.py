@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from penstock.judge.review import Hand
+from penstock.judge.way_back import Condition
 from penstock.learning import Lessons, Said, is_telling
 from penstock.model import Audit, Case, IpState, Pin, Standing
 from penstock.steering import Steering
 from penstock.store.ports import PoolRecords, Records, Store
-from penstock.workers.held import Outcome, Release, drop
+from penstock.workers.held import Kept, Outcome, Release, drop
 
 
 class Refused(ValueError):
@@ -57,6 +59,10 @@ class Desk:
         """Set an account's standing to trusted."""
         standing = Standing.TRUSTED
         return await self._steering.steer(account, standing, who=who, reason=reason, now=self._now(), forget=True)
+
+    async def confirm(self, account: str, condition: Condition, *, who: str, reason: str) -> None:
+        """Say that a release condition is met."""
+        await self._steering.confirm(account, condition, who=who, reason=reason, now=self._now())
 
     async def note(self, target: str, *, who: str, reason: str) -> None:
         """Keep a remark beside an account. Raises Refused where it is empty."""
@@ -150,6 +156,21 @@ class Desk:
         """Remove one held message for good; `learn` makes it an example of abuse."""
         said = Said(who, True, self._now(), reason or "dropped")
         return await self._settled(id, said, learn, lambda: drop(self._store, id, who=who, reason=reason, now=said.at))
+
+    async def settle_held(self, kept: Sequence[Kept], *, who: str, reason: str) -> list[Outcome]:
+        """Settle what was reviewed: the owner's goes on, abuse is dropped, and what nobody can say stays.
+
+        Raises NotThere without a next hop.
+        """
+        outcomes = []
+        for one in kept:
+            if one.hand is Hand.OWNER:
+                outcomes.append(await self.release_held(one.held.id, who=who, reason=reason, learn=False))
+            elif one.hand is Hand.ABUSE:
+                outcomes.append(await self.drop_held(one.held.id, who=who, reason=reason, learn=False))
+            else:
+                outcomes.append(Outcome(one.held.id, False, "nobody can say whose it is; it stays held"))
+        return outcomes
 
     async def _settled(self, id: str, said: Said, learn: bool, settle: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Let a message go, and learn from it once it is gone; its bytes are read before."""

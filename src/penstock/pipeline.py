@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from penstock.absorbing import Absorbing, Lessons
+from penstock.absorbing import Lessons
 from penstock.judge import limits, pools, reputation, rows, warmup
 from penstock.judge.campaigns import CampaignView, observe_campaign
 from penstock.judge.decision import accept_own, decide, delay_unheld, may_name_pool, refusal_at_mail, unjudged
@@ -106,7 +106,7 @@ class _Outcome(Struct):
     row: DecisionRow | None = None
 
 
-class Pipeline(Absorbing, Steering):
+class Pipeline(Steering):
     """Three entries for mail; those for what comes back and for the operator are parts of their own."""
 
     def __init__(

@@ -129,7 +129,7 @@ class Service:
         self.next_hop = self._next_hop(settings.next_hop.address) if settings.next_hop.address else None
         self.pools = self._pool_hops()
         self.listeners = self._make_listeners()
-        self.enforcing = Enforcing(settings, self.store, hostname=self.hostname, now=now)
+        self.enforcing = Enforcing(settings, self.store, self.pipeline, hostname=self.hostname, now=now)
         self._monitoring = self.monitoring() if does_upkeep and settings.blocklists.watch else None
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -72,7 +72,7 @@ def test_decisions_are_found_and_explained(day):
 
 def test_held_mail_is_listed_shown_released_and_dropped(day):
     """Released mail lies in the sink; dropped mail is gone; both are told."""
-    data, _, config = day
+    data, found, config = day
     rows = json.loads(call("held", "list", "--json", *config))
     first, second = rows[0]["id"], rows[1]["id"]
     before = len(list((data / "sink" / "new").iterdir()))
@@ -80,6 +80,10 @@ def test_held_mail_is_listed_shown_released_and_dropped(day):
     assert "would be released" in call("held", "release", first, "--dry-run", *config)
     assert "done" in call("held", "release", first, *config)
     assert "done" in call("held", "drop", second, "--reason", "spam", *config)
+    assert "would" in call("held", "settle", found["hijacked"], "--dry-run", *config)
+    call("held", "settle", found["hijacked"], "--json", *config, status=2)
+    settled = json.loads(call("held", "settle", found["hijacked"], "--json", "--yes", *config))
+    assert all(one["is_done"] or "stays" in one["detail"] for one in settled)
     call("held", "release", first, *config, status=1)
     assert len(list((data / "sink" / "new").iterdir())) == before + 1
     assert json.loads(call("held", "show", second, "--json", *config))["state"] == "dropped"

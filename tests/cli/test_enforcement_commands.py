@@ -32,7 +32,13 @@ def test_what_would_be_shut_is_shown_and_what_waits_is_listed(config):
     assert json.loads(call("enforcement", "sync", "--json", *enforcing))[0]["account"] == "sasl:joe@shop.example"
     (step,) = json.loads(call("enforcement", "waiting", "--json", *enforcing))
     assert (step["driver"], step["verb"], step["thing"]) == ("panel", "shut", ["mailbox", "joe@shop.example"])
+    way = json.loads(call("enforcement", "way-back", "joe@shop.example", "--json", *enforcing))
+    assert (way["missing"], way["opens_at"]) == (["password-changed"], 0.0)
+    call("enforcement", "way-back", "ann@shop.example", *enforcing, status=1)
     assert "as it should be" in call("enforcement", "sync", *enforcing)
+    assert "suspended" in call("accounts", "password-changed", "joe@shop.example", "--dry-run", *enforcing)
+    assert "normal" in call("accounts", "password-changed", "joe@shop.example", *enforcing)
+    assert "normal" in call("accounts", "confirm", "joe@shop.example", "forwards-reviewed", *enforcing)
 
 
 def test_own_addresses_are_never_shut_out(config):

@@ -24,7 +24,7 @@ class House:
         self.panel = panel or Panel()
         drivers = {"panel": self.panel}
         settings = EnforcementSettings(**({"acts": True} | settings))
-        self.planner = Planner(settings, drivers, self.store, lambda: self.now)
+        self.planner = Planner(settings, drivers, self.store, self.pipeline, hostname="mx1", now=lambda: self.now)
         self.lane = self.new_lane()
 
     def new_lane(self, holder="mx1"):

@@ -12,14 +12,17 @@ import threading
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
 from tests.neighbours.sink import Sink
+from tests.workers.test_feedback import ONE, row
 
 from penstock.clients.next_hop import NextHopSettings, SmtpNextHop
-from penstock.model import Held
+from penstock.desk import Desk
+from penstock.model import Evidence, Held
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import HeldMessage, Records
 from penstock.store.sqlite import SqliteStore
-from penstock.workers.held import Release, drop, expire
+from penstock.workers.held import Release, drop, expire, review
 
 ids = itertools.count()
 
@@ -72,6 +75,28 @@ async def test_a_release_that_is_put_off_stays_held_whole():
     assert await store.held_raw(one.id)
 
 
+async def test_an_accounts_held_mail_is_settled_at_once():
+    """Its owner's goes on, abuse is dropped, what nobody can say stays; each is on record."""
+    store = MemoryStore(now=lambda: 2000.0)
+    for number, nats in ((0, -2.0), (1, 5.0), (2, 1.0)):
+        one = held(f"{number}{ONE[1:]}")
+        known = row(one.id)
+        evidence = (Evidence("content", nats, group="content"),)
+        known = replace(known, decision=replace(known.decision, evidence=evidence))
+        await store.update(
+            (), lambda one=one, known=known: Records((known,), held=(HeldMessage(one, b"Subject: x\r\n\r\nhi\r\n"),))
+        )
+    await keep(store, held("unknown"))
+    async with Sink() as sink:
+        kept = await review(store, "sasl:joe@example.com")
+        desk = Desk(store, None, None, releasing(store, sink), pools={}, now=lambda: 2000.0)
+        done = await desk.settle_held(kept, who="ann", reason="hijacked")
+        assert len(sink.messages) == 1
+    states = {one.id[0]: one.state for one in await store.held(state="")}
+    assert states == {"0": "released", "1": "dropped", "2": "held", "u": "held"}
+    assert sum(one.is_done for one in done) == 2
+
+
 async def test_drop_and_expiry_are_on_record():
     """Neither happens twice, and neither without an audit entry."""
     store = MemoryStore(now=lambda: 2000.0)
@@ -89,7 +114,7 @@ async def test_drop_and_expiry_are_on_record():
 KEEPER = """
 import asyncio, os, sys
 from pathlib import Path
-from penstock.model import Held
+from penstock.model import Evidence, Held
 from penstock.store.ports import HeldMessage, Records
 from penstock.store.sqlite import SqliteStore
 def tell(line):

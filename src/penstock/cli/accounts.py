@@ -13,6 +13,7 @@ from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
 from penstock.judge.limits import UNITS, Override
+from penstock.judge.way_back import Condition
 from penstock.model import Account, Standing
 from penstock.overview import account_view, when
 from penstock.store.ports import AccountSearch
@@ -142,6 +143,39 @@ def release(account: Name, reason: Reason = "", dry_run: DryRun = False, config:
 def trust(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
     """Set an account's standing to trusted."""
     _steer(account, "trusted", reason, config, dry_run=dry_run)
+
+
+@app.command("password-changed")
+def password_changed(account: Name, reason: Reason = "", dry_run: DryRun = False, config: Config = None) -> None:
+    """Say that an account's password was changed: what spoke against it is void, and it may send again."""
+    _confirm(account, Condition.PASSWORD, reason, config, dry_run=dry_run)
+
+
+@app.command()
+def confirm(
+    account: Name,
+    condition: Annotated[Condition, typer.Argument(help="What is met.")],
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    config: Config = None,
+) -> None:
+    """Say that something that is asked for before a release is met, such as forwards that were looked through."""
+    _confirm(account, condition, reason, config, dry_run=dry_run)
+
+
+def _confirm(account: str, condition: Condition, reason: str, config: Config, *, dry_run: bool) -> None:
+    name = named(account)
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            if not dry_run:
+                await service.desk().confirm(name, condition, who=who(), reason=reason)
+            row, way = await service.store.account(name), await service.enforcing.way_back.way(name)
+        out.print(f"{name} is {row.standing if row else 'unknown here'}", highlight=False)
+        if row is not None and row.standing is Standing.SUSPENDED and way.missing:
+            out.print(f"before it is let in: {', '.join(way.missing)}", highlight=False)
+
+    run(work(settings_of(config)))
 
 
 @app.command()

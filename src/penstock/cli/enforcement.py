@@ -11,7 +11,8 @@ from penstock.cli.accounts import named
 from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
-from penstock.model import Step
+from penstock.judge.way_back import Way
+from penstock.model import Standing, Step
 from penstock.overview import when
 from penstock.workers.enforcement import topic_of
 
@@ -55,6 +56,28 @@ def plan(account: Name, json: Json = False, config: Config = None) -> None:
         return
     for line in lines or ["no driver would be asked; Penstock itself refuses the account's mail"]:
         out.print(line, highlight=False, markup=False)
+
+
+@app.command("way-back")
+def way_back(account: Name, json: Json = False, config: Config = None) -> None:
+    """Show what is asked for before a suspended account is let in, and when it is by itself."""
+    name = named(account)
+
+    async def work(settings: Settings) -> Way:
+        async with opened(settings) as service:
+            row = await service.store.account(name)
+            if row is None or row.standing is not Standing.SUSPENDED:
+                fail(f"{name} is {row.standing if row else 'unknown here'}, not suspended")
+            return await service.enforcing.way_back.way(name)
+
+    way = run(work(settings_of(config)))
+    if json:
+        show_json({"account": name, **msgspec.to_builtins(way)})
+        return
+    rows = [(one, "met") for one in way.met] + [(one, "missing") for one in way.missing]
+    show_table(("condition", "state"), rows, empty="no condition applies")
+    told = f"by itself at {when(way.opens_at)} UTC" if way.opens_at else "by a person alone"
+    out.print(f"let in {told}" if way.missing or not way.is_due else "let in within a minute", highlight=False)
 
 
 @app.command()

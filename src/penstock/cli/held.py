@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from penstock.cli.accounts import named
 from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
+from penstock.judge.review import Hand
 from penstock.overview import when
 from penstock.service import Service
-from penstock.workers.held import Outcome
+from penstock.workers.held import Kept, Outcome, review
 
 app = typer.Typer(no_args_is_help=True, help="Mail that is kept for review.")
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids of held messages.")]
@@ -136,6 +138,50 @@ def release(
             return [await desk.release_held(id, who=who(), reason=reason, learn=learns) for id in wanted]
 
     _tell(run(work(settings_of(config))), json)
+
+
+@app.command("settle")
+def settle_held(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="kind:value, or a login.")],
+    reason: Reason = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """Settle an account's held mail at once: the owner's goes on, abuse is dropped, and what is unclear stays."""
+    name = named(account)
+    if json and not (yes or dry_run):
+        fail("nobody can be asked with --json; say --yes, or --dry-run", 2)
+
+    async def work(settings: Settings) -> list[Outcome]:
+        async with opened(settings) as service:
+            kept = await review(service.store, name)
+            if not json:
+                _tell_kept(kept)
+            if dry_run or not kept:
+                return [Outcome(one.held.id, True, _WOULD[one.hand]) for one in kept] if json else []
+            if not yes and not typer.confirm("Settle it so?"):
+                return []
+            return await service.desk().settle_held(kept, who=who(), reason=reason)
+
+    outcomes = run(work(settings_of(config)))
+    if json:
+        show_json(outcomes)
+    else:
+        for one in outcomes:
+            out.print(f"{one.id}  {'done' if one.is_done else 'not done'}: {one.detail}", highlight=False, markup=False)
+
+
+_WOULD = {Hand.OWNER: "would be released", Hand.ABUSE: "would be dropped", Hand.UNCLEAR: "would stay held"}
+
+
+def _tell_kept(kept: list[Kept]) -> None:
+    rows = [
+        (one.held.id, when(one.held.held_at), one.hand, _WOULD[one.hand], len(one.held.rcpt_to), one.held.subject[:50])
+        for one in kept
+    ]
+    show_table(("id", "since (UTC)", "whose", "what", "rcpts", "subject"), rows, empty="nothing is held")
 
 
 @app.command("drop")

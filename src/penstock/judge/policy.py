@@ -33,6 +33,8 @@ class Policy(Struct, frozen=True):
     """Content's log-odds (one in ten thousand) at which one message is kept, if it also goes to a stranger."""
     probation_recipients_per_day: int = 50
     exempt: frozenset[str] = frozenset()
+    password_releases: bool = True
+    """Whether a changed password ends a suspension; False where more is asked for."""
     may_suspend: bool = True
     """False while the circuit breaker is open: mail is still held on its evidence, accounts are not suspended."""
 
@@ -68,6 +70,7 @@ class Policy(Struct, frozen=True):
         false_holds_per_account_year: float = 0.1,
         probation_recipients_per_day: int = 50,
         exempt: frozenset[str] = frozenset(),
+        password_releases: bool = True,
     ) -> Policy:
         """The policy of what an operator tolerates."""
         return cls(
@@ -75,6 +78,7 @@ class Policy(Struct, frozen=True):
             false_holds=false_holds_per_account_year,
             probation_recipients_per_day=probation_recipients_per_day,
             exempt=exempt,
+            password_releases=password_releases,
         )
 
 

@@ -169,7 +169,8 @@ def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event
             # A thief's strangers and copies are no habit of the owner's, and his links are none that the owner sends.
             account.resume(account.owners)
             account.fresh = {}
-        clear(account, event.at, "password-changed")
+        is_kept_out = account.standing == Standing.SUSPENDED and not policy.password_releases
+        clear(account, event.at, "password-changed", releases=not is_kept_out)
     lines = policy.lines(per_year(account, event.at))
     stream = max(source.stream, account.stream.at(source.stream), key=lambda one: one.nats)
     is_suspect, is_proven = standing_signs(account, stream, policy, lines, machine=False)
@@ -197,11 +198,11 @@ def _assessment(
     )
 
 
-def clear(account: AccountState, now: float, reason: str) -> None:
-    """Credentials changed: what spoke against the account is void, and a suspension ends."""
+def clear(account: AccountState, now: float, reason: str, *, releases: bool = True) -> None:
+    """Credentials changed: what spoke against the account is void, and a suspension ends, unless more is asked for."""
     account.stream, account.reset_at, account.traps = Stream(), now, 0
     account.worst_at, account.owners = 0.0, None
-    if account.standing in (Standing.SUSPENDED, Standing.POOR):
+    if releases and account.standing in (Standing.SUSPENDED, Standing.POOR):
         enter(account, Standing.NORMAL, now, reason, by_hand=True)
 
 

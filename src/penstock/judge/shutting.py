@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from penstock.judge.ladder import fit
 from penstock.model import Rung, Standing, Step, Thing
@@ -37,6 +38,14 @@ class Shut(Struct, array_like=True):
     strikes: int = 0
     shut_at: float = 0.0
     """When it was last shut."""
+    met: dict[str, float] = {}
+    """Release conditions that somebody confirmed, with the time."""
+    releases: int = 0
+    """How often it was released by itself."""
+    released: int = 0
+    """The number of the change that the last of these followed."""
+    script: tuple[str, str, str] = ("", "", "")
+    """Host, path and hash of the script's file when it was shut; empty where it cannot be read."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -71,13 +80,28 @@ def strikes_at(shut: Shut, now: float) -> int:
 def shut_now(shut: Shut, things: Sequence[Thing], now: float, reason: str) -> Shut:
     """The record with these things to be shut."""
     strikes = strikes_at(shut, now)
-    return Shut(_next_number(shut, now), True, False, _later(shut, now), list(things), reason, strikes, now)
+    return replace(
+        shut, number=_next_number(shut, now), is_shut=True, is_queued=False, at=_later(shut, now), things=list(things),
+        reason=reason, strikes=strikes, shut_at=now, releases=shut.releases if strikes > 1 else 0,
+    )  # fmt: skip
 
 
 def open_now(shut: Shut, now: float, reason: str) -> Shut:
     """The record with all that was shut to be opened."""
-    at = _later(shut, now)
-    return Shut(_next_number(shut, now), False, False, at, shut.things, reason, shut.strikes, shut.shut_at)
+    number, at = _next_number(shut, now), _later(shut, now)
+    return replace(shut, number=number, is_shut=False, is_queued=False, at=at, reason=reason)
+
+
+def confirmed(shut: Shut, condition: str, now: float) -> Shut:
+    """The record with a release condition that somebody says is met."""
+    return replace(shut, met={**shut.met, condition: now})
+
+
+def released(shut: Shut) -> Shut:
+    """The record with one more release by itself, counted once for each time it was shut."""
+    if shut.released == shut.number:
+        return shut
+    return replace(shut, releases=shut.releases + 1, released=shut.number)
 
 
 def queued(shut: Shut, number: int) -> Shut:

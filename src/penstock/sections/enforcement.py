@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -144,6 +144,21 @@ class EnforcementSection(Section):
     """So many suspensions an hour are allowed however few accounts there are."""
     give_up_hours: float = Field(72, gt=0)
     """How long a step is tried again that a driver refuses. A driver that does not answer is tried for ever."""
+    release_conditions: list[Literal["password-changed", "sessions-ended", "forwards-reviewed", "script-changed"]] = [
+        "password-changed",
+        "script-changed",
+    ]
+    """What is asked for before an account is let in again without a person, as far as it applies: a script has no
+    password. Changed passwords are told by `POST /password-changed` or `penstock accounts password-changed`; a script's
+    file is looked at where it lies on this host; a Dovecot driver ends sessions; forwards are confirmed (`penstock
+    accounts confirm`). Where all is met, a changed password lets the account in at once."""
+    release_after_hours: list[Annotated[float, Field(gt=0)]] = []
+    """So long after it was suspended by the machine an account is let in by itself, if the conditions are met: the
+    first time, the second, …, e.g. [1, 8, 48]; then only a person does it. Empty: never by itself."""
+    probation_days: float = Field(7, ge=0)
+    """How long a tighter budget holds after a release."""
+    probation_recipients_per_day: int = Field(50, ge=1)
+    """That budget; a plan's own limit holds where it is lower."""
     command: dict[str, CommandSection] = {}
     """Drivers that run a program, by names of your choice. The same goes for all kinds of drivers."""
     dovecot: dict[str, DovecotSection] = {}
@@ -153,6 +168,11 @@ class EnforcementSection(Section):
     plesk: dict[str, PleskSection] = {}
     directadmin: dict[str, DirectAdminSection] = {}
     webhook: dict[str, WebhookSection] = {}
+
+    @property
+    def ends_sessions(self) -> bool:
+        """Whether a driver ends a login's sessions."""
+        return any(one.doveadm or one.api for one in self.dovecot.values())
 
     def hosts(self) -> dict[str, str]:
         """The node that each driver runs on, by the driver's name; empty for any."""

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.clients.drivers.driver import Driver, Refused, Unavailable
+from penstock.clients.script_file import fingerprint, path_of
 from penstock.judge.ladder import Never, choose
 from penstock.judge.shutting import (
     KEEP_S,
@@ -29,7 +30,8 @@ from penstock.judge.shutting import (
     steps_of,
     strikes_at,
 )
-from penstock.model import Account, Audit, OutboxItem, Standing, Step, Thing
+from penstock.model import Account, Audit, OutboxItem, Rung, Standing, Step, Thing
+from penstock.pipeline import Pipeline
 from penstock.store.ports import AccountSearch, Records, Store, Turn, Write
 
 _BATCH = 200
@@ -49,7 +51,9 @@ class EnforcementSettings(Struct, frozen=True):
     """False while observing, and in a dry run."""
     never: Never = Never()
     domain_after: int = 5
-    give_up_s: float = 72 * 3600.0
+    probation_s: float = 7 * 86400.0
+    probation_recipients: int = 50
+    """What an account may send a day after it was let in."""
 
 
 def topic_of(driver: str) -> str:
@@ -61,9 +65,18 @@ class Planner:
     """Turns occasions into steps."""
 
     def __init__(
-        self, settings: EnforcementSettings, drivers: Mapping[str, Driver], store: Store, now: Callable[[], float]
+        self,
+        settings: EnforcementSettings,
+        drivers: Mapping[str, Driver],
+        store: Store,
+        pipeline: Pipeline,
+        *,
+        hostname: str,
+        now: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._pipeline = pipeline
+        self._hostname = hostname
         self._drivers = drivers
         self._store = store
         self._now = now
@@ -96,10 +109,19 @@ class Planner:
         else:
             thing = await self.guilty(name, strikes_at(shut, now))
             after = shut_now(shut, [thing] if thing else [], now, reason)
+            after.script = self._script(thing)
         if not self._settings.acts:
             return await self._only_told(name, after)
         await self._keep(name, lambda found: after if found.number == shut.number else found)
+        if verb == "open" and row is not None and row.standing is not Standing.TRUSTED:
+            until, most = now + self._settings.probation_s, self._settings.probation_recipients
+            await self._pipeline.begin_probation(name, most, until=until, now=now)
         return await self._queue(name, await self._record(name))
+
+    def _script(self, thing: Thing | None) -> tuple[str, str, str]:
+        """What a script's file is now, to be compared when it is asked whether it changed."""
+        path = path_of(thing.name) if thing is not None and thing.rung is Rung.SCRIPT else ""
+        return (self._hostname, path, fingerprint(path)) if path else ("", "", "")
 
     async def unsettled(self) -> list[str]:
         """Suspended accounts that are not shut where they live, as after observing. Raises StoreUnavailable."""

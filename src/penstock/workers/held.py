@@ -7,9 +7,11 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from penstock.clients.next_hop import NextHop, NextHopUnavailable
+from penstock.judge.review import Hand, whose
 from penstock.model import Audit, Held
 from penstock.store.ports import Store
 
+_PAGE = 500
 LEASE_S = 900.0
 """A release that was cut off by a crash may be tried again after this; longer than any next hop takes to answer."""
 
@@ -98,6 +100,25 @@ async def drop(store: Store, id: str, *, who: str, reason: str, now: float) -> O
     detail = f"from {one.mail_from or '<>'} to {len(one.rcpt_to)} recipients, account {one.account}"
     await store.settle_held(id, "dropped", now=now, audit=Audit(now, who, "drop-held", id, reason, detail))
     return Outcome(id, True, detail)
+
+
+class Kept(Struct, frozen=True):
+    """A held message, and whose it is by its own evidence."""
+
+    held: Held
+    hand: Hand
+
+
+async def review(store: Store, account: str) -> list[Kept]:
+    """All that is held of an account, newest first, and whose each is. Raises StoreUnavailable."""
+    found: list[Kept] = []
+    before = ""
+    while page := await store.held(account=account, limit=_PAGE, before=before):
+        for one in page:
+            row = await store.decision(one.decision_id)
+            found.append(Kept(one, whose(row.decision) if row is not None else Hand.UNCLEAR))
+        before = page[-1].id
+    return found
 
 
 async def expire(store: Store, *, now: float, keep_s: float) -> int:
