@@ -1,4 +1,4 @@
-"""What comes back, and who logs in: each event is traced to its account and counted there."""
+"""What comes back: each event is traced to its account and counted there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from penstock.breaking import Breaking
-from penstock.judge import reputation, rows
+from penstock.attempts import Attempt
+from penstock.judge import reputation
 from penstock.judge.identity import FORWARDS
+from penstock.judge.login_past import Login
 from penstock.judge.reputation import KEEP_S, SOURCE_KEEP_S, Assessment
-from penstock.judge.rules import Rules
-from penstock.model import Audit, Event, Kind, Standing
-from penstock.store.ports import Records, Store, Turn, Write
+from penstock.logging_in import LoggingIn, moved_records
+from penstock.model import Event, Kind, Standing
+from penstock.store.ports import Turn, Write
 
 _EVENT_KEEP_S = 14 * 86400.0
 """How long it is remembered that an event was taken in: longer than mail servers try, and logs lie about."""
@@ -26,11 +27,9 @@ class Lessons(Protocol):
         """Take a complaint about one decision's message as a weak example. Raises StoreUnavailable."""
 
 
-class Absorbing(Breaking):
-    """The entry of the pipeline for what comes back."""
+class Absorbing(LoggingIn):
+    """The entries of the pipeline for what comes back, and for logins."""
 
-    _store: Store
-    _rules: Rules
     _lessons: Lessons | None
 
     async def absorb(self, event: Event) -> Standing | None:
@@ -39,6 +38,8 @@ class Absorbing(Breaking):
 
         Raises StoreUnavailable: whoever brings events keeps them until they are taken.
         """
+        if event.what in ("login", "login-failed"):
+            return await self._absorb_login(event)
         if event.what == "bounced" and not event.reason:
             event = replace(event, reason=self._rules.reply_reason(event.detail))
         traced = await self._traced(event)
@@ -62,24 +63,20 @@ class Absorbing(Breaking):
             return written
 
         row = await self._store.account(name)
-
-        def records() -> Records:
-            if not found:
-                return Records(must_be_durable=False)
-            (one,) = found
-            if one.standing is one.previous:
-                return Records(accounts=rows.moved_rows(row, one), must_be_durable=False)
-            detail = f"{one.previous} to {one.standing}, {one.score:.1f} nats"
-            audit = Audit(event.at, "penstock", "change-standing", name, event.what, detail)
-            moved = rows.moved_rows(row, one)
-            return Records(accounts=moved, audit=(audit,), outbox=rows.event_outbox(event, one))
-
+        records = moved_records(row, found, event)
         await self._store.update((Turn(account, (account, source, taken), step),), records)
         if found and found[0].is_suspended_now:
             await self.note_suspension(event.at)
         if found and event.what == "complaint" and self._lessons is not None:
             await self._lessons.complaint(event)
         return found[0].standing if found else None
+
+    async def _absorb_login(self, event: Event) -> Standing | None:
+        is_good = event.what == "login"
+        attempt = Attempt(
+            event.at, event.account, "", event.service, event.client, is_good, not is_good, session=event.key
+        )
+        return await self.take_login(Login(event.account, event.source, attempt))
 
     async def _traced(self, event: Event) -> Event | None:
         """The event with the account and the source of the message that it is about; None where nobody is meant.

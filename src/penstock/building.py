@@ -18,7 +18,7 @@ from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
 from penstock.judge.policy import Policy
 from penstock.judge.pools import Pool, Pools
-from penstock.judge.rules import Plan, Rules
+from penstock.judge.rules import LoginRules, Plan, Rules
 from penstock.judge.warmup import WarmUp
 from penstock.judge.way_back import Terms
 from penstock.listeners.smtp import SmtpSettings
@@ -105,6 +105,7 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
     policy = Policy.from_budgets(
         false_suspensions_per_account_year=judge.false_suspensions_per_account_year,
         false_holds_per_account_year=judge.false_holds_per_account_year,
+        false_refusals_per_account_year=settings.logins.false_refusals_per_account_year,
         probation_recipients_per_day=judge.probation_recipients_per_day,
         exempt=frozenset(judge.exempt_accounts) | {f"sasl:{one.lower()}" for one in settings.own_addresses},
         password_releases=terms.password_releases,
@@ -134,6 +135,7 @@ def make_rules(settings: Settings, key: bytes) -> Rules:
             "spamassassin": Scale.of(settings.scanners.spamassassin.weight, settings.scanners.spamassassin.points),
         },
         breaker=Breaker(settings.enforcement.most_share_per_hour, settings.enforcement.most_at_least),
+        logins=LoginRules(settings.logins.refuse, settings.logins.suspended, networks(settings.logins.own_hosts)),
         on_virus=Action(settings.scanners.clamav.on_virus),
     )
 

@@ -17,6 +17,7 @@ from penstock.sections.enforcement import EnforcementSection
 from penstock.sections.feedback import FeedbackSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
 from penstock.sections.learning import LearningSection
+from penstock.sections.logins import LoginsSection
 from penstock.sections.pools import PoolsSection
 from penstock.sections.scanners import ScannersSection
 
@@ -98,12 +99,13 @@ class MilterSection(Section):
 
 
 class HttpSection(Section):
-    """The HTTP listener: rspamd's port, for Exim, Haraka, ZoneMTA …, with /health and /metrics."""
+    """The HTTP listener: rspamd's port, for Exim, Haraka, ZoneMTA …, with logins (Dovecot, panels), /health and
+    /metrics."""
 
     listen: list[Address] = []
     """Addresses to listen on, e.g. ["127.0.0.1:11333"]; empty turns it off."""
     trusted_networks: list[Network] = ["127.0.0.0/8", "::1/128"]
-    """Clients whose User, IP and Queue-Id are believed."""
+    """Clients whose User, IP and Queue-Id are believed, and who may tell of logins."""
     password: str = Field("", repr=False)
     """If set, requests must carry it in a `Password:` header."""
     max_message_bytes: int = Field(52_428_800, ge=1024)
@@ -297,6 +299,7 @@ class Settings(Section):
     blocklists: BlocklistsSection = BlocklistsSection()
     identity: IdentitySection = IdentitySection()
     feedback: FeedbackSection = FeedbackSection()
+    logins: LoginsSection = LoginsSection()
     judge: JudgeSection = JudgeSection()
     plans: dict[str, PlanSection] = {}
     """Limits by plan; "default" is for everybody without one."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from penstock.absorbing import Lessons
+from penstock.attempts import Attempt, Permission
 from penstock.judge import limits, pools, reputation, rows, warmup
 from penstock.judge.campaigns import CampaignView, observe_campaign
 from penstock.judge.decision import accept_own, decide, delay_unheld, may_name_pool, refusal_at_mail, unjudged
@@ -19,6 +20,7 @@ from penstock.judge.opinions import for_virus, with_opinions
 from penstock.judge.pools import LEVELS, PLACE_KEEP_S, Live, Place, Route
 from penstock.judge.reputation import CAMPAIGN_KEEP_S, KEEP_S, SOURCE_KEEP_S, Assessment
 from penstock.judge.rules import Rules
+from penstock.logging_in import Locator, LoginWatcher
 from penstock.model import (
     Action,
     Admission,
@@ -45,7 +47,7 @@ _TENANT_KEEP_S = 2 * 86400.0
 
 
 class Gate(Protocol):
-    """What listeners ask of the pipeline. None of the three raises: trouble of ours is an answer (`on_failure`)."""
+    """What listeners ask of the pipeline. None but the last raises: trouble of ours is an answer (`on_failure`)."""
 
     @property
     def may_refuse(self) -> bool:
@@ -60,8 +62,14 @@ class Gate(Protocol):
     async def delivered(self, delivered: Delivered) -> None:
         """Take note of what the next hop answered for a decision."""
 
+    async def may_log_in(self, attempt: Attempt) -> Permission:
+        """Whether a login may go on, if its password is right."""
 
-class Watcher(Protocol):
+    async def logged_in(self, attempt: Attempt) -> Standing | None:
+        """Take in a login that was good or failed. Raises StoreUnavailable."""
+
+
+class Watcher(LoginWatcher, Protocol):
     """Who is told of what happens: counters and the log."""
 
     def decided(self, row: DecisionRow, judged_s: float) -> None:
@@ -69,6 +77,9 @@ class Watcher(Protocol):
 
     def failed(self, where: str, trouble: BaseException) -> None:
         """Penstock could not do its work; `on_failure` decided."""
+
+    def logged_in(self, attempt: Attempt, permission: Permission, *, is_asked: bool) -> None:
+        """A login was asked about, or was counted."""
 
 
 class Asker(Protocol):
@@ -82,6 +93,9 @@ class Unwatched:
     """Nobody watches, as in replays and measurements; a fault of ours must not pass for a verdict there."""
 
     def decided(self, row: DecisionRow, judged_s: float) -> None:
+        """Nothing to tell."""
+
+    def logged_in(self, attempt: Attempt, permission: Permission, *, is_asked: bool) -> None:
         """Nothing to tell."""
 
     def failed(self, where: str, trouble: BaseException) -> None:
@@ -119,16 +133,18 @@ class Pipeline(Steering):
         clock: Callable[[], float],
         asker: Asker | None = None,
         lessons: Lessons | None = None,
+        locator: Locator | None = None,
     ) -> None:
         """`clock` measures how long judging takes; times of the mail itself come with it."""
         self._store = store
         self._content = content
         self._rules = rules
         self.may_refuse = rules.mode is Mode.ENFORCE
-        self._watcher = watcher
+        self._watcher: Watcher = watcher
         self._clock = clock
         self._asker = asker
         self._lessons = lessons
+        self._locator = locator
         self.pools, self.live = rules.pools, Live()
         """Pools with the warm-up as it stands, and IPs taken out, and pins; whoever reads the store puts them here."""
 

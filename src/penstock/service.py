@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from penstock.attempts import Attempt, Permission
 from penstock.building import make_login, make_rules, make_store, networks, reference_key, smtp_settings
 from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
@@ -33,7 +34,7 @@ from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
 from penstock.shipped import load_model, load_replies
 from penstock.store.ports import StoreUnavailable
-from penstock.watch import Watch, decision_line
+from penstock.watch import Watch, decision_line, login_counts, login_line
 from penstock.workers.enforcing import Enforcing
 from penstock.workers.feedback import Feedback
 from penstock.workers.held import Release
@@ -83,6 +84,13 @@ class LoggingWatcher:
         """One log line and the counters of one decision."""
         self._watch.decision(row.decision, judged_s)
         log.info("decision", **decision_line(row), judged_ms=round(judged_s * 1000, 2))
+
+    def logged_in(self, attempt: Attempt, permission: Permission, *, is_asked: bool) -> None:
+        """Counters of a login, and a log line where it is no ordinary one."""
+        for name in login_counts(attempt, permission, is_asked=is_asked):
+            self._watch.count(name)
+        if permission.is_wanted_refused or (not is_asked and attempt.is_good):
+            log.info("login-refused" if is_asked else "login", **login_line(attempt, permission))
 
     def failed(self, where: str, trouble: BaseException) -> None:
         """Trouble of ours, with its traceback where it is a fault and not a store that is away."""

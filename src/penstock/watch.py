@@ -28,6 +28,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from penstock.attempts import Attempt, Permission
 from penstock.model import Decision, DecisionRow
 
 _open: Any = MmapedDict  # without type hints
@@ -170,6 +171,36 @@ def decision_line(row: DecisionRow) -> dict[str, Any]:
         line["reply"] = decision.reply.line()
     if not decision.is_judged:
         line["judged"] = False
+    return {name: value for name, value in line.items() if value != ""}
+
+
+def login_counts(attempt: Attempt, permission: Permission, *, is_asked: bool) -> tuple[str, ...]:
+    """The counters that a login moves: what was counted, or what was answered."""
+    if not is_asked:
+        return ("logins" if attempt.is_good else "logins-failed",)
+    asked = ["logins-asked"]
+    if not permission.is_judged:
+        asked.append("logins-unjudged")
+    if permission.is_refused:
+        asked.append("logins-refused")
+    elif permission.is_wanted_refused:
+        asked.append("logins-wanted-refused")
+    return tuple(asked)
+
+
+def login_line(attempt: Attempt, permission: Permission) -> dict[str, Any]:
+    """The fields of the log line of one login: who, from where, why. No password, and no hash of one."""
+    line: dict[str, Any] = {
+        "account": permission.account or attempt.login,
+        "client": attempt.ip,
+        "service": attempt.service,
+        "session": attempt.session,
+        "reason": permission.reason,
+        "score": round(permission.nats, 2) if permission.evidence else "",
+        "evidence": " ".join(f"{one.name}={one.nats:+.2f}" for one in permission.evidence),
+    }
+    if permission.is_wanted_refused and not permission.is_refused:
+        line["wanted"] = "refuse"
     return {name: value for name, value in line.items() if value != ""}
 
 

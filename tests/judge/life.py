@@ -2,8 +2,11 @@
 
 from random import Random
 
+from penstock.attempts import Attempt
 from penstock.judge import reputation
 from penstock.judge.evidence import Message
+from penstock.judge.login_past import Login
+from penstock.judge.logins import Past
 from penstock.judge.policy import Policy
 from penstock.model import Event, Kind, Verdict
 
@@ -24,6 +27,7 @@ class Life:
         self.has_login = account.startswith("sasl:")
         self.now = 1_700_000_000.0
         self.account: bytes | None = None
+        self.logins: bytes | None = None
         self.sources: dict[str, bytes] = {}
         self.count = 0
         self.contacts = [f"friend{number}@example.org" for number in range(contacts)]
@@ -60,12 +64,23 @@ class Life:
 
     def event(self, what, **more):
         """Something that comes back, or that is done besides sending."""
+        if what == "login":
+            return self.log_in(**more)
         event = Event(self.now, what, self.name, **more)
         found = reputation.observe_event(self.account, self.sources.get(event.source), event, self.policy)
         self.account = found.account
         if event.source:
             self.sources[event.source] = found.source
         return found
+
+    def log_in(self, source, service="imap"):
+        """A good login now."""
+        past = Past.read(self.account, self.sources.get(source), self.logins, None, now=self.now)
+        login = Login(self.name, source, Attempt(self.now, self.name, service=service))
+        found = reputation.observe_login(past, login, self.policy)
+        self.account, self.sources[source] = found.assessment.account, found.assessment.source
+        self.logins = found.logins
+        return found.assessment
 
     def owner(self, days: int):
         """Days of ordinary letters; returns every assessment."""

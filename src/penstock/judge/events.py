@@ -1,4 +1,4 @@
-"""What a bounce, a complaint, a login or a listing says about an account."""
+"""What a bounce, a complaint or a listing says about an account."""
 
 from __future__ import annotations
 
@@ -38,21 +38,5 @@ def event_evidence(account: AccountState, source: SourceState, event: Event) -> 
             # Bounded, and not among the independent groups: by itself it suspends nobody.
             nats = channels.LISTING_MOST * min(1.0, max(0.0, event.share))
             return (Evidence("listed-ip", round(nats, 3), event.detail[:100], "none", "listings"),)
-        case "login":
-            return _login_evidence(account, source, event)
         case _:
             return ()
-
-
-def _login_evidence(account: AccountState, source: SourceState, event: Event) -> tuple[Evidence, ...]:
-    is_new = not source.stream.first_at
-    source.stream.first_at = source.stream.first_at or event.at
-    source.stream.seen_at = event.at
-    source.client = event.client or source.client
-    nats = 0.0
-    if is_new and account.has_places:
-        nats = channels.new_thing(True, account.sources, abuse=0.95, prior=0.1, most=channels.LOGIN_MOST)
-        account.sources.add(1.0, 0.0, 0.99)
-        return (Evidence("new-source", round(nats, 3), event.source, "", "login"),)
-    account.sources.add(0.0, 1.0, 0.99)
-    return ()

@@ -15,6 +15,8 @@ FEWEST_A_YEAR = 365.0
 """An account that sends less is held to the line of one message a day: what is assumed of it weighs more."""
 CHANGES_A_YEAR = 0.4
 """How often a good customer begins something that looks like a blast: a newsletter, a shop, a greeting to everybody."""
+PLACES_A_YEAR = 50.0
+"""New places that an owner who travels logs in from."""
 _STREAMS = 2.0
 """Two statistics run for each message: its source's and its account's."""
 
@@ -32,11 +34,18 @@ class Policy(Struct, frozen=True):
     gate: float = 9.2
     """Content's log-odds (one in ten thousand) at which one message is kept, if it also goes to a stranger."""
     probation_recipients_per_day: int = 50
+    false_refusals: float = 0.02
+    """Logins of the owner that are refused for their place: tolerated for one account in one year."""
     exempt: frozenset[str] = frozenset()
     password_releases: bool = True
     """Whether a changed password ends a suspension; False where more is asked for."""
     may_suspend: bool = True
     """False while the circuit breaker is open: mail is still held on its evidence, accounts are not suspended."""
+
+    @property
+    def login_line(self) -> float:
+        """What a login is held against: each new place is one test."""
+        return log(PLACES_A_YEAR / self.false_refusals)
 
     @property
     def hold(self) -> float:
@@ -68,6 +77,7 @@ class Policy(Struct, frozen=True):
         *,
         false_suspensions_per_account_year: float = 1e-3,
         false_holds_per_account_year: float = 0.1,
+        false_refusals_per_account_year: float = 0.02,
         probation_recipients_per_day: int = 50,
         exempt: frozenset[str] = frozenset(),
         password_releases: bool = True,
@@ -76,6 +86,7 @@ class Policy(Struct, frozen=True):
         return cls(
             false_suspensions=false_suspensions_per_account_year,
             false_holds=false_holds_per_account_year,
+            false_refusals=false_refusals_per_account_year,
             probation_recipients_per_day=probation_recipients_per_day,
             exempt=exempt,
             password_releases=password_releases,

@@ -20,6 +20,8 @@ from penstock.judge.events import event_evidence
 from penstock.judge.evidence import Message, is_copied, is_machine, repeated, weigh
 from penstock.judge.explanation import as_sum
 from penstock.judge.history import AccountState, SourceState, encode, read_account, read_source, tag
+from penstock.judge.login_past import Login, encode_logins
+from penstock.judge.logins import Past, Weighed, take_good, weigh_login
 from penstock.judge.past import count, keep_fresh, keep_owners, learn
 from penstock.judge.policy import Policy
 from penstock.judge.standing import enter, move
@@ -152,15 +154,12 @@ def _read(account_bytes: bytes | None, source_bytes: bytes | None, now: float) -
 
 
 def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event: Event, policy: Policy) -> Assessment:
-    """Take in a bounce, a delivery, a complaint, a login, a change of credentials."""
+    """Take in a bounce, a delivery, a complaint, a change of credentials."""
     account, source = read_account(account_bytes, event.at), read_source(source_bytes)
     previous = Standing(account.standing)
     evidence = event_evidence(account, source, event)
     groups = {one.group: one.nats for one in evidence}
-    streams = [
-        one for one, is_meant in ((account.stream, event.what != "login"), (source.stream, event.source)) if is_meant
-    ]
-    for one in streams:
+    for one in (account.stream, *((source.stream,) if event.source else ())):
         if groups and "bounces" not in groups:
             one.add(groups)
         one.name(evidence)
@@ -171,14 +170,44 @@ def observe_event(account_bytes: bytes | None, source_bytes: bytes | None, event
             account.fresh = {}
         is_kept_out = account.standing == Standing.SUSPENDED and not policy.password_releases
         clear(account, event.at, "password-changed", releases=not is_kept_out)
-    lines = policy.lines(per_year(account, event.at))
+    may_suspend = sum(groups.values()) > 0 and str(event.account) not in policy.exempt
+    stream = _moved(account, source, event.at, policy, may_suspend=may_suspend)
+    return _assessment(account, source, stream, previous, evidence)
+
+
+class LoginTaken(Struct, frozen=True):
+    """What a good login came to."""
+
+    assessment: Assessment
+    logins: bytes
+    """The account's record of logins."""
+    weighed: Weighed
+
+
+def observe_login(past: Past, login: Login, policy: Policy) -> LoginTaken:
+    """Take in a good login: its source's test gets a head start before the first message."""
+    account, source = past.account, past.source
+    previous = Standing(account.standing)
+    weighed = weigh_login(past, login, policy)
+    groups = take_good(past, login, weighed)
+    if groups:
+        source.stream.add(groups)
+        source.stream.name(weighed.evidence)
+    may_suspend = bool(groups) and login.account not in policy.exempt
+    stream = _moved(account, source, login.attempt.at, policy, may_suspend=may_suspend)
+    found = _assessment(account, source, stream, previous, weighed.evidence)
+    return LoginTaken(found, encode_logins(past.logins), weighed)
+
+
+def _moved(account: AccountState, source: SourceState, now: float, policy: Policy, *, may_suspend: bool) -> Stream:
+    """Let the standing follow what is no message; the stream that says most. Only what adds evidence may suspend, and a
+    login or a bounce by itself never does: two groups are needed."""
+    lines = policy.lines(per_year(account, now))
     stream = max(source.stream, account.stream.at(source.stream), key=lambda one: one.nats)
     is_suspect, is_proven = standing_signs(account, stream, policy, lines, machine=False)
-    # Only what adds evidence may suspend, and a login or a bounce by itself never does: two groups are needed.
-    is_proven = is_proven and bool(groups) and sum(groups.values()) > 0 and str(event.account) not in policy.exempt
-    is_proven = is_proven and policy.may_suspend
-    move(account, event.at, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
-    return _assessment(account, source, stream, previous, evidence)
+    is_proven = is_proven and may_suspend and policy.may_suspend
+    move(account, now, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
+    return stream
 
 
 def _assessment(

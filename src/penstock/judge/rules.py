@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from penstock.judge.breaker import Breaker
-from penstock.judge.identity import Identity
+from penstock.judge.identity import Identity, Network
 from penstock.judge.limits import Limit
 from penstock.judge.opinions import Scale
 from penstock.judge.policy import Policy
@@ -23,6 +23,17 @@ class Plan(Struct, frozen=True):
     tenant: tuple[Limit, ...] = ()
     automatic: tuple[Limit, ...] = ()
     """For automatic mail and forwards of an account, counted apart."""
+
+
+class LoginRules(Struct, frozen=True):
+    """What may be done about logins."""
+
+    may_refuse: bool = True
+    """Whether a place that is not the owner's may be refused, in enforce mode."""
+    suspended: str = "smtp"
+    """What a suspended account is refused: `smtp`, `all` or `nothing`."""
+    own_hosts: tuple[Network, ...] = ()
+    """Web-mail, panels: they log in for others, so that their address says nothing."""
 
 
 class Rules(Struct, frozen=True):
@@ -49,6 +60,7 @@ class Rules(Struct, frozen=True):
     """With `{id}` and `{link}` to be filled in; empty for none."""
     scales: Mapping[str, Scale] = {}
     """How other scanners' scores are read, by their name."""
+    logins: LoginRules = LoginRules()
     on_virus: Action = Action.REJECT
     feedback_sender: str = "penstock"
     """Last field of Feedback-ID, by which a receiver adds up complaints of this provider."""

@@ -1,4 +1,4 @@
-"""The HTTP listener: rspamd's port, with /health and /metrics; Exim's line protocol is told apart by its first line.
+"""The HTTP listener: rspamd's port, with logins, /health and /metrics. Exim's line protocol is told by its first line.
 
 A connection answers one request at a time. What comes meanwhile waits, and after the first piece nothing more is read,
 so that pipelining fills no memory.
@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from penstock.listeners.http_logins import LoginPaths
 from penstock.listeners.sockets import Network, Sessions, Sockets, is_in, peer_of
 from penstock.model import Submission
 from penstock.pipeline import Gate
@@ -35,7 +36,7 @@ class HttpSettings(Struct, frozen=True):
 
     listen: tuple[str, ...]
     trusted_networks: tuple[Network, ...]
-    """Peers whose User, IP and Queue-Id are believed, and who may read /metrics."""
+    """Peers whose User, IP and Queue-Id are believed, who may read /metrics and tell of logins."""
     password: str = ""
     """If set, every judgement must be asked for with it."""
     max_message_bytes: int = 52_428_800
@@ -71,6 +72,7 @@ class HttpListener:
         self._gate = gate
         self._metrics = metrics
         self._health = health
+        self._logins = LoginPaths(gate, count=count, now=now)
         self._now = now
         self._new_id = new_id
         self._sockets = Sockets(settings.listen, lambda: _Session(self), reuse_port=settings.reuse_port)
@@ -98,9 +100,15 @@ class HttpListener:
                 if not self._may_look(request, peer):
                     raise RequestError(403, "metrics are for trusted networks, or with the password")
                 return 200, self._metrics(), _METRICS
+            case "/login":
+                self._check_may_tell(request, peer)
+                return 200, await self._logins.login(request), _JSON
+            case "/" if request.header("command"):
+                self._check_may_tell(request, peer)
+                return 200, await self._logins.policy(request), _JSON
             case path if path in rspamd.CHECK_PATHS:
                 return await self._answer_check(request, peer)
-        raise RequestError(404, "no such path; there is /checkv2, /check, /ping, /health and /metrics")
+        raise RequestError(404, "no such path; there is /checkv2, /check, /login, /ping, /health and /metrics")
 
     async def _answer_health(self, request: Request, peer: str) -> tuple[int, bytes, str]:
         is_well, facts = await self._health()
@@ -141,6 +149,11 @@ class HttpListener:
     def _has_password(self, request: Request) -> bool:
         given, wanted = request.header("password").encode(), self.settings.password.encode()
         return bool(wanted) and hmac.compare_digest(given, wanted)
+
+    def _check_may_tell(self, request: Request, peer: str) -> None:
+        if not self._may_look(request, peer):
+            self.count("http-forbidden")
+            raise RequestError(403, "logins are told by trusted networks, or with the password")
 
     def _may_look(self, request: Request, peer: str) -> bool:
         return is_in(peer, self.settings.trusted_networks) or self._has_password(request)
