@@ -16,6 +16,7 @@ import structlog
 
 from penstock.attempts import Attempt, Permission
 from penstock.building import make_login, make_rules, make_store, networks, reference_key, smtp_settings
+from penstock.clients.locator import make_locator
 from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
 from penstock.clients.scanners.asker import asker_of
@@ -124,6 +125,7 @@ class Service:
         self.watcher = LoggingWatcher(watch)
         self.content = Taught(load_model(settings))
         self.lessons = Lessons(self.store, self.content.seed, self.new_id)
+        self.locator = make_locator(settings, watch.count)
         self.pipeline = Pipeline(
             self.store,
             self.content,
@@ -131,6 +133,7 @@ class Service:
             self.watcher,
             clock=time.perf_counter,
             asker=asker_of(settings, clock=time.monotonic, count=watch.count),
+            locator=self.locator,
             lessons=self.lessons if settings.learning.from_complaints else None,
         )
         self._next_hops: dict[str, NextHop] = {}
@@ -150,6 +153,8 @@ class Service:
             if self.settings.pools.named:
                 await self.refresh_pools()
                 self._tasks.append(asyncio.create_task(self._follow_pools()))
+            if self.locator is not None:
+                await self.locator.start()
             if self._monitoring is not None:
                 await self._monitoring.start()
             for listener in self.listeners.values():
@@ -175,6 +180,8 @@ class Service:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if self.locator is not None:
+            await self.locator.close()
         if self._monitoring is not None:
             await self._monitoring.close()
         await self.enforcing.close()

@@ -124,6 +124,9 @@ def sentence(item: OutboxItem) -> str:
         case "queue":
             waiting = f"{facts['messages']} messages to {facts['recipients']} recipients in the mail server's queue"
             return f"{item.target} has {waiting}: {facts['reason']}"
+        case "login":
+            verb = "is refused" if facts["mode"] == "enforce" else "would be refused"
+            return f"{item.target}: a login from {facts['source']} {verb}: {facts['reason']}"
         case "ip":
             return f"{item.target} is {facts['state']} in pool {facts['pool']}: {facts['reason']}"
         case "driver":
