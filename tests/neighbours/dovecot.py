@@ -142,11 +142,12 @@ class Dovecot:
 class Session:
     """An IMAP session: `async with Session(port) as one: await one.say("login joe secret")`."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, client_ip: str = "127.0.0.1") -> None:
+        """`client_ip` is the address that Dovecot sees, any of 127.0.0.0/8."""
+        self._port, self._client = port, (client_ip, 0)
 
     async def __aenter__(self) -> Session:
-        self.reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self.reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, local_addr=self._client)
         await asyncio.wait_for(self.reader.readline(), 10)
         return self
 
