@@ -11,7 +11,7 @@ from msgspec import Struct
 from penstock.absorbing import Lessons
 from penstock.attempts import Attempt, Permission
 from penstock.judge import limits, pools, reputation, rows, warmup
-from penstock.judge.campaigns import CampaignView, observe_campaign
+from penstock.judge.campaigns import CampaignView, Share, observe_campaign
 from penstock.judge.decision import accept_own, decide, delay_unheld, may_name_pool, refusal_at_mail, unjudged
 from penstock.judge.hearing import Content, Heard, hear, kind_for_limits, kind_for_pool
 from penstock.judge.learnt import remembered
@@ -107,8 +107,7 @@ class _Outcome(Struct):
     """What the turns of one message came to; each run of a step overwrites it."""
 
     views: dict[str, CampaignView] = {}
-    content: float = 0.0
-    is_usual: bool = False
+    share: Share = Share(0.0, 0.0, is_usual=False)
     tenant: Counted | None = None
     counted: Counted | None = None
     assessment: Assessment | None = None
@@ -261,8 +260,7 @@ class Pipeline(Steering):
         account, source = f"a:{heard.account}", f"s:{heard.account}|{heard.message.source}"
 
         def step(state: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-            found = reputation.for_campaigns(state[account], state[source], heard.message)
-            outcome.content, outcome.is_usual = found
+            outcome.share = reputation.for_campaigns(state[account], state[source], heard.message)
             return {}
 
         return Turn(account, (account, source), step)
@@ -281,8 +279,7 @@ class Pipeline(Steering):
                     tenant=message.tenant,
                     source=message.source,
                     recipients=len(message.recipients),
-                    content_nats=outcome.content,
-                    is_usual=outcome.is_usual,
+                    share=outcome.share,
                     now=message.now,
                 )
                 return {key: Write(data, CAMPAIGN_KEEP_S)}

@@ -1,5 +1,6 @@
 """One account's life, message by message, over the pure core: what tests of accounts and timelines are written with."""
 
+from copy import copy
 from random import Random
 
 from penstock.attempts import Attempt
@@ -51,10 +52,16 @@ class Life:
             **more,
         )
 
-    def judge(self, message):
+    def copy(self):
+        """The same life so far, to be lived on differently."""
+        other = copy(self)
+        other.sources, other.rng = dict(self.sources), Random(1)
+        return other
+
+    def judge(self, message, campaigns=()):
         """What a message comes to; the records are kept."""
         source = self.sources.get(message.source)
-        found = reputation.observe_message(self.account, source, message, (), self.policy)
+        found = reputation.observe_message(self.account, source, message, campaigns, self.policy)
         self.account, self.sources[message.source] = found.account, found.source
         return found
 

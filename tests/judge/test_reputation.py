@@ -1,14 +1,21 @@
 """What is remembered and decided of accounts; stories over time stand in test_timelines.py."""
 
 import pytest
-from life import DAY, Life
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from life import DAY, POLICY, Life
 from msgspec.structs import replace
 
 from penstock.judge import reputation
-from penstock.judge.campaigns import observe_campaign
+from penstock.judge.campaigns import CampaignView, Share, observe_campaign
 from penstock.judge.history import read_account
 from penstock.judge.policy import Policy
+from penstock.judge.streams import ABUSE
+from penstock.judge.wishes import per_year, standing_signs
 from penstock.model import Action, Kind, Standing
+
+GOOD = Life()
+GOOD.owner(120)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -253,8 +260,7 @@ def test_a_campaign_over_unrelated_customers_adds_up():
                 tenant=f"c{number}.example",
                 source=f"192.0.{number}.0/24",
                 recipients=1,
-                content_nats=2.0,
-                is_usual=False,
+                share=Share(2.0, 0.0, is_usual=False),
                 now=100.0 + number,
             )
     good = None
@@ -266,8 +272,7 @@ def test_a_campaign_over_unrelated_customers_adds_up():
             tenant=f"c{number}.example",
             source="x",
             recipients=1,
-            content_nats=-2.0,
-            is_usual=False,
+            share=Share(-2.0, 0.0, is_usual=False),
             now=100.0,
         )
 
@@ -276,3 +281,95 @@ def test_a_campaign_over_unrelated_customers_adds_up():
     assert view.nats == pytest.approx(8 * 2.0 + 7 * 1.5)
     assert common.is_common
     assert common.nats == 0.0
+
+
+def shared(nats: float = 30.0) -> CampaignView:
+    """A campaign that half the customers are in."""
+    return CampaignView("url:evil.example/a", 60, 60, 60, 900, nats, is_common=False)
+
+
+@given(
+    st.floats(-20, 60),
+    st.integers(1, 400),
+    st.booleans(),
+    st.lists(st.sampled_from(["a.example", "b.example"]), max_size=2, unique=True),
+    st.lists(st.sampled_from(["zip", "js"]), max_size=2, unique=True),
+    st.integers(0, 23),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_single_message_suspends(odds, recipients, is_blind, links, parts, hour):
+    """With everything against it at once, a campaign of sixty customers too."""
+    life = GOOD.copy()
+    life.now = (life.now // DAY + 1) * DAY + hour * 3600
+    message = life.message(
+        life.strangers(recipients),
+        odds,
+        source="198.51.100.0/24",
+        client="bot",
+        links=tuple(links),
+        parts=tuple(parts),
+        blind=recipients if is_blind else 0,
+    )
+
+    assert life.judge(message, (shared(),)).standing is not Standing.SUSPENDED
+
+
+def test_no_single_fingerprint_suspends():
+    """Three hundred copies of one text that everybody spreads, from the owner's own place to those he knows."""
+    life = GOOD.copy()
+    for number in range(300):
+        life.now += 2.0
+        copy = life.message([life.contacts[number % 60]], 9.0, text=7, links=("evil.example",))
+        assert life.judge(copy, (shared(),)).standing is not Standing.SUSPENDED
+
+
+@pytest.mark.parametrize("group", sorted({group for model in ABUSE for group in model} - {"traps"}))
+def test_no_single_group_suspends(group):
+    """However often one kind of evidence comes; only a second spamtrap decides by itself."""
+    account = read_account(GOOD.account, GOOD.now)
+    lines = POLICY.lines(per_year(account, GOOD.now))
+    for _ in range(500):
+        account.stream.add({group: 3.0, **({"bulk-bounces": 3.0} if group == "bounces" else {})})
+
+    assert not standing_signs(account, account.stream, POLICY, lines, machine=False)[1]
+
+
+def spread(lives, message_of):
+    """What one fingerprint comes to after a message of each of these customers."""
+    state = None
+    for number, life in enumerate(lives):
+        message = message_of(life, number)
+        share = reputation.for_campaigns(life.account, life.sources.get(message.source), message)
+        state, view = observe_campaign(
+            state,
+            "url:some.example/a",
+            account=f"sasl:a@c{number}.example",
+            tenant=f"c{number}.example",
+            source=message.source,
+            recipients=1,
+            share=share,
+            now=message.now,
+        )
+    return view
+
+
+def test_a_harmless_text_from_new_places_to_strangers_is_a_campaign_at_the_fifth_customer():
+    """Each customer's place and recipients are measured against its own past; the text need not read like abuse."""
+    lives = [GOOD.copy() for _ in range(5)]
+
+    def from_anywhere(life, number):
+        return life.message(life.strangers(1), -2.5, source=f"198.51.{number}.0/24", client="bot", text=7)
+
+    def from_a_new_webmail(life, number):
+        return life.message([life.contacts[number]], -2.5, source="203.0.113.0/24", client="webmail", text=7)
+
+    def from_home(life, number):
+        return life.message(life.strangers(1), -2.5, text=7)
+
+    campaign, webmail, page = (spread(lives, one) for one in (from_anywhere, from_a_new_webmail, from_home))
+
+    assert campaign.nats >= POLICY.campaign
+    assert not campaign.is_common
+    assert webmail.nats < POLICY.watch
+    assert page.nats == 0.0
+    assert page.is_common

@@ -21,6 +21,18 @@ _LIFE_S = 7 * 86400.0
 GOOD_TENANTS = 3
 
 
+class Share(Struct, frozen=True):
+    """What one message is worth for its campaigns, in nats."""
+
+    nats: float
+    """Its text and its recipients."""
+    login: float
+    """A place that is new to the account; nothing where others of the campaign came from there too, such as a webmail
+    that the provider has opened."""
+    is_usual: bool
+    """Whether an account with a past sends it from where its good mail comes from."""
+
+
 class CampaignView(Struct, frozen=True):
     """What a message is told of one of its campaigns."""
 
@@ -44,14 +56,10 @@ def observe_campaign(
     tenant: str,
     source: str,
     recipients: int,
-    content_nats: float,
-    is_usual: bool,
+    share: Share,
     now: float,
 ) -> tuple[bytes, CampaignView]:
-    """Count one message for one fingerprint; `content_nats` is its content evidence.
-
-    `is_usual`: an account with a past sends it from where its good mail comes from.
-    """
+    """Count one message for one fingerprint."""
     campaign = read_campaign(state, now)
     if now - campaign.seen_at > _LIFE_S and campaign.seen_at:
         campaign.nats, campaign.accounts, campaign.tenants, campaign.sources = 0.0, [], [], []
@@ -60,13 +68,12 @@ def observe_campaign(
     customer = tenant or account
     is_new_account = remember(campaign.accounts, account, _MOST_TAGS)
     is_new_tenant = remember(campaign.tenants, customer, _MOST_TAGS)
-    remember(campaign.sources, source, _MOST_TAGS)
+    nats = share.nats + (share.login if remember(campaign.sources, source, _MOST_TAGS) else 0.0)
     if is_new_account:
-        step = content_nats
-        if is_new_tenant and len(campaign.tenants) > 1 and content_nats > 1.0:
-            step += _UNRELATED
-        campaign.nats = min(_MOST_NATS, max(0.0, campaign.nats + step))
-    if (is_usual or content_nats < -0.5) and tag(customer) not in campaign.good_tenants:
+        if is_new_tenant and len(campaign.tenants) > 1 and nats > 1.0:
+            nats += _UNRELATED
+        campaign.nats = min(_MOST_NATS, max(0.0, campaign.nats + nats))
+    if (share.is_usual or nats < -0.5) and tag(customer) not in campaign.good_tenants:
         remember(campaign.good_tenants, customer, 8)
     return encode(campaign), CampaignView(
         fingerprint,

@@ -7,6 +7,7 @@ from msgspec import Struct
 from penstock.judge import channels
 from penstock.judge.campaigns import CampaignView
 from penstock.judge.history import AccountState, SourceState, tag
+from penstock.judge.policy import MANY_CAMPAIGNS
 from penstock.model import Evidence, Kind, Verdict
 
 _FRESH_S = 86400.0
@@ -219,7 +220,7 @@ def _campaigns(campaigns: tuple[CampaignView, ...], found: list[Evidence], group
     if not shared:
         return
     worst = max(shared, key=lambda one: one.nats)
-    nats = min(4.0, worst.nats / 3.0)
+    nats = min(4.0, (worst.nats - MANY_CAMPAIGNS) / 3.0)
     if nats > 0.1:
         seen = f"{worst.fingerprint} from {worst.accounts} accounts of {worst.tenants} customers"
         found.append(Evidence("campaign", round(nats, 3), seen, "1 account", "campaign"))

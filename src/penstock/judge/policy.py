@@ -17,6 +17,8 @@ CHANGES_A_YEAR = 0.4
 """How often a good customer begins something that looks like a blast: a newsletter, a shop, a greeting to everybody."""
 PLACES_A_YEAR = 50.0
 """New places that an owner who travels logs in from."""
+MANY_CAMPAIGNS = log(12.0)
+"""Nats for the choice among a message's fingerprints: twelve statistics run for them."""
 _STREAMS = 2.0
 """Two statistics run for each message: its source's and its account's."""
 
@@ -59,8 +61,8 @@ class Policy(Struct, frozen=True):
 
     @property
     def campaign(self) -> float:
-        """The line of a campaign over several accounts."""
-        return self.hold
+        """The line of a campaign over several accounts: each message takes a step in a dozen of them."""
+        return self.hold + MANY_CAMPAIGNS
 
     def lines(self, per_year: float) -> Lines:
         """The lines of an account that sends so many messages in a year.

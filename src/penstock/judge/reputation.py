@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from penstock.judge import channels
-from penstock.judge.campaigns import CampaignView
+from penstock.judge.campaigns import CampaignView, Share
 from penstock.judge.events import event_evidence
 from penstock.judge.evidence import Message, is_copied, is_machine, repeated, weigh
 from penstock.judge.explanation import as_sum
@@ -33,8 +33,6 @@ KEEP_S = 400 * 86400.0
 """How long an account's record lives after its last message."""
 SOURCE_KEEP_S = 120 * 86400.0
 CAMPAIGN_KEEP_S = 14 * 86400.0
-_CAMPAIGN_LOGIN = 2.0
-"""Nats that a login from a new place adds to what a message is worth for its campaigns."""
 
 
 class Assessment(Struct, frozen=True):
@@ -101,7 +99,8 @@ def observe_message(
     is_retry = message.digest in account.last
     machine = is_machine(message, account)
     is_own_place = machine or is_settled(message, source)
-    earlier = max(streams_of(account, source, message, is_own_place), key=lambda one: one.nats).by_cause()
+    before = max(streams_of(account, source, message, is_own_place), key=lambda one: one.nats)
+    earlier, is_first = before.by_cause(), before.is_silent
     terms = repeated(message, account) if is_retry else weigh(message, account, source, campaigns, machine=machine)
     habits = account.habits()
     if not is_retry:
@@ -117,7 +116,7 @@ def observe_message(
         account, stream, message, terms, campaigns=campaigns, policy=policy, machine=machine, is_held=is_held
     )
     is_exempt = message.account in policy.exempt
-    is_proven = is_proven and policy.may_suspend and not is_exempt
+    is_proven = is_proven and policy.may_suspend and not (is_exempt or is_first)
     move(account, now, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
     if is_exempt:
         wanted, reason, retry = Action.ACCEPT, "", 0.0
@@ -257,18 +256,16 @@ def steer(account_bytes: bytes | None, standing: Standing | None, now: float, re
     return encode(account)
 
 
-def for_campaigns(account_bytes: bytes | None, source_bytes: bytes | None, message: Message) -> tuple[float, bool]:
-    """What a message is worth for its campaigns, and whether it comes from where good mail of an account with a past
-    comes from: customers who share a shop's template, or a greeting, are no campaign.
-
-    Many accounts that send one text each from a place that is new to them are one, however the text reads.
-    """
+def for_campaigns(account_bytes: bytes | None, source_bytes: bytes | None, message: Message) -> Share:
+    """What a message is worth for its campaigns: its text and whom it goes to, measured against the account's own past,
+    and where it comes from. Customers who share a shop's template, or a greeting, are no campaign."""
     account, source = read_account(account_bytes, message.now), read_source(source_bytes)
-    nats = channels.content(message.verdict.log_odds, account.content, account.centre)[0]
-    is_usual = source.good >= 3 and account.standing in (Standing.NORMAL, Standing.TRUSTED)
-    if is_usual:
-        return (nats / 4.0 if nats > 0 else nats), True
-    return nats + min(_CAMPAIGN_LOGIN, max(0.0, source.stream.groups.get("login", 0.0))), False
+    if source.good >= 3 and account.standing in (Standing.NORMAL, Standing.TRUSTED):
+        nats = channels.content(message.verdict.log_odds, account.content, account.centre)[0]
+        return Share(nats / 4.0 if nats > 0 else nats, 0.0, is_usual=True)
+    groups = weigh(message, account, source, (), machine=False).groups
+    login = groups.get("login", source.stream.groups.get("login", 0.0)) if message.has_login else 0.0
+    return Share(groups.get("content", 0.0) + groups.get("novelty", 0.0), max(0.0, login), is_usual=False)
 
 
 def summary(account_bytes: bytes | None, now: float) -> Summary:

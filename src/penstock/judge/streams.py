@@ -100,6 +100,11 @@ class Stream(Struct, array_like=True):
         """The statistic that a good customer's change of habits leaves low."""
         return _log_mean(self.bulk)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether no message has spoken for abuse yet with a nat, whatever a login said."""
+        return self.nats < 1.0 + max(0.0, self.groups.get("login", 0.0))
+
     def fade(self, now: float) -> None:
         """What was seen days ago says less about today; lowering an e-process keeps it valid."""
         silent_s = now - self.seen_at
