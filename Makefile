@@ -41,9 +41,11 @@ check: $(VENV)/.dev
 reference: $(VENV)/.dev
 	$(BIN)/python -m penstock.cli.reference docs/reference
 
-# Fifty times `kill -9` on a reader of a growing, rotated log; the test does so four times.
+# Fifty times `kill -9` on a reader of a growing, rotated log (the test does so four times), and three hundred times on
+# what carries suspensions to a panel that fails (the test: thirty times).
 kill-drill: $(VENV)/.dev
 	PENSTOCK_KILLS=50 $(BIN)/pytest -n 0 --timeout 1800 tests/workers/test_feedback.py -k killed
+	PENSTOCK_KILLS=300 $(BIN)/pytest -n 0 --timeout 1800 tests/workers/test_enforcement_faults.py
 
 bench: $(VENV)/.dev neighbours
 	$(BIN)/python -m bench.main --out docs/bench.md

@@ -18,6 +18,7 @@ from penstock.sections.feedback import FeedbackSection
 from penstock.sections.fields import Address, Network, NextHopAddress, Pattern, Section
 from penstock.sections.learning import LearningSection
 from penstock.sections.logins import LoginsSection
+from penstock.sections.notices import NoticesSection
 from penstock.sections.pools import PoolsSection
 from penstock.sections.scanners import ScannersSection
 
@@ -236,17 +237,6 @@ class HeldSection(Section):
 
     keep_days: float = Field(30, gt=0)
     """After this it expires: removed, with an entry in the audit log."""
-
-
-class NoticesSection(Section):
-    """Notices to the postmaster: suspensions, and limits that are nearly or wholly used up."""
-
-    to: list[str] = []
-    """Addresses that get them, by mail through the next hop; empty: notices are logged only."""
-    sender: str = ""
-    """Envelope sender and From of notices; empty means penstock@ this host."""
-    per_hour: int = Field(20, ge=1)
-    """Mails of notices an hour at most; what comes beyond is put together in the next one."""
 
 
 class StoreSection(Section):

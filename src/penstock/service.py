@@ -42,7 +42,7 @@ from penstock.workers.held import Release
 from penstock.workers.intake import Intake, handed_in
 from penstock.workers.mail_queue import queue_chores
 from penstock.workers.monitoring import Monitoring
-from penstock.workers.notices import Notices, NoticeSettings
+from penstock.workers.noticing import make_notices
 from penstock.workers.pools import PoolKeeper, PoolSettings
 from penstock.workers.reply_blocks import CLEAR_EVERY_S, reply_blocks
 from penstock.workers.upkeep import Chore, Upkeep, UpkeepSettings
@@ -233,9 +233,10 @@ class Service:
     def upkeep(self, monitoring: Monitoring | None = None) -> Upkeep:
         """What runs by itself."""
         settings = self.settings
-        sender = settings.notices.sender or f"penstock@{self.hostname}"
-        notice = NoticeSettings(tuple(settings.notices.to), sender, settings.notices.per_hour, self.hostname)
-        notices = Notices(notice, self.store, self.next_hop, lambda line: log.warning("notice", text=line), self.now)
+        notices, told = make_notices(
+            settings, self.store, self.next_hop,
+            hostname=self.hostname, log=lambda line: log.warning("notice", text=line), now=self.now,
+        )  # fmt: skip
         kept = UpkeepSettings(settings.held.keep_days * 86400.0, settings.store.keep_decisions_days * 86400.0)
         more: list[Chore] = [
             (3600.0, "examples", self._expire_examples),
@@ -249,7 +250,7 @@ class Service:
             more.append((WARMING_EVERY_S, "warming", warming.run_once))
         more += queue_chores(settings, self.store, self.now)
         more += monitoring.chores() if monitoring is not None else ()
-        more += self.enforcing.chores()
+        more += [*self.enforcing.chores(), *told]
         return Upkeep(kept, self.store, notices, self.watcher.failed, self.now, more=more)
 
     def pool_keeper(self) -> PoolKeeper:

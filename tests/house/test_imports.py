@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     },
     "learning": {"model", "examples", "judge", "store.ports"},
     "listeners": {"model", "attempts", "protocols", "pipeline", "config", "clients", "watch"},
+    "notices": {"model"},
     "clients": {"model", "attempts", "protocols", "lists", "config", "sections", "watch"},
     "workers": {
         "model",
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "judge.ladder",
         "judge.review",
         "judge.way_back",
+        "notices",
         "judge.shutting",
         "watch",
     },

@@ -35,6 +35,11 @@ _OF_RUNG = {
 }
 
 
+def conditions_of(rung: Rung) -> frozenset[Condition]:
+    """What can be asked for where such a thing was shut."""
+    return frozenset(_OF_RUNG.get(rung, ()))
+
+
 class Terms(Struct, frozen=True):
     """What the operator asks for."""
 
@@ -72,7 +77,7 @@ def way_back(
 ) -> Way:
     """How far a suspended account is. `confirmed` is what was checked outside: the script's file."""
     state = read_account(account, now)
-    asked = sorted({one for thing in shut.things for one in _OF_RUNG.get(thing.rung, ())} & terms.conditions)
+    asked = sorted({one for thing in shut.things for one in conditions_of(thing.rung)} & terms.conditions)
     since = state.since if state.standing == Standing.SUSPENDED else shut.shut_at
     seen = {Condition(one) for one, at in shut.met.items() if at >= since and one in set(Condition)}
     if state.reset_at >= since:

@@ -30,9 +30,11 @@ from penstock.judge.shutting import (
     steps_of,
     strikes_at,
 )
+from penstock.judge.way_back import conditions_of
 from penstock.model import Account, Audit, OutboxItem, Rung, Standing, Step, Thing
 from penstock.pipeline import Pipeline
 from penstock.store.ports import AccountSearch, Records, Store, Turn, Write
+from penstock.workers.telling import Telling, notices_of
 
 _BATCH = 200
 _COMPANY = 200
@@ -51,9 +53,8 @@ class EnforcementSettings(Struct, frozen=True):
     """False while observing, and in a dry run."""
     never: Never = Never()
     domain_after: int = 5
-    probation_s: float = 7 * 86400.0
-    probation_recipients: int = 50
-    """What an account may send a day after it was let in."""
+    telling: Telling = Telling()
+    """Who is told, and the budget of an account that was let in."""
 
 
 def topic_of(driver: str) -> str:
@@ -114,7 +115,8 @@ class Planner:
             return await self._only_told(name, after)
         await self._keep(name, lambda found: after if found.number == shut.number else found)
         if verb == "open" and row is not None and row.standing is not Standing.TRUSTED:
-            until, most = now + self._settings.probation_s, self._settings.probation_recipients
+            telling = self._settings.telling
+            until, most = now + telling.probation_days * 86400.0, telling.probation_recipients
             await self._pipeline.begin_probation(name, most, until=until, now=now)
         return await self._queue(name, await self._record(name))
 
@@ -181,8 +183,12 @@ class Planner:
         items = tuple(
             OutboxItem(step.key, step.at, topic_of(driver), name, msgspec.to_builtins(step)) for driver, step in steps
         )
-        if items:
-            await self._store.update((), lambda: Records(outbox=items))
+        row = await self._store.account(name)
+        asked = tuple(sorted({one.value for thing in shut.things for one in conditions_of(thing.rung)}))
+        asked = tuple(one for one in asked if one in self._settings.telling.conditions)
+        tenant = row.tenant if row is not None else ""
+        items += await notices_of(self._settings.telling, self._store, name, shut, tenant=tenant, asked=asked)
+        await self._store.update((), lambda: Records(outbox=items))
         await self._keep(name, lambda found: queued(found, shut.number))
         return _told(shut, steps)
 

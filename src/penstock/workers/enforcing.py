@@ -14,6 +14,7 @@ from penstock.pipeline import Pipeline
 from penstock.store.ports import Store
 from penstock.workers.enforcement import EnforcementSettings, Lane, Planner
 from penstock.workers.queue_hold import queue_drivers
+from penstock.workers.telling import Contacts, Telling, read_contacts
 from penstock.workers.upkeep import Chore
 from penstock.workers.way_back import WayBack
 
@@ -24,6 +25,17 @@ _RELEASE_S = 30.0
 def never_of(settings: Settings) -> Never:
     """What may never be shut."""
     return read_never(settings.judge.exempt_accounts, settings.own_addresses, settings.enforcement.never)
+
+
+def telling_of(settings: Settings) -> Telling:
+    """Who is told. Raises OSError, and ValueError with the contacts file."""
+    section, file = settings.enforcement, settings.notices.contacts_file
+    try:
+        contacts = read_contacts(file.read_text("utf-8")) if file is not None else Contacts()
+    except ValueError as trouble:
+        raise ValueError(f"{file}: {trouble}") from None
+    days, recipients = section.probation_days, section.probation_recipients_per_day
+    return Telling(contacts, settings.notices.language, frozenset(section.release_conditions), days, recipients)
 
 
 class Enforcing:
@@ -42,10 +54,7 @@ class Enforcing:
         terms = Terms.of(section.release_conditions, section.release_after_hours, ends_sessions=section.ends_sessions)
         drivers: Mapping[str, Driver] = {**make_drivers(section), **queue_drivers(settings, store)}
         acts = settings.judge.mode is Mode.ENFORCE and not section.dry_run
-        rules = EnforcementSettings(
-            acts, never_of(settings), section.domain_after, section.probation_days * 86400.0,
-            section.probation_recipients_per_day,
-        )  # fmt: skip
+        rules = EnforcementSettings(acts, never_of(settings), section.domain_after, telling_of(settings))
         self.planner = Planner(rules, drivers, store, pipeline, hostname=hostname, now=now)
         self.way_back = WayBack(terms, store, pipeline, hostname=hostname, now=now)
         self._drivers = drivers

@@ -23,7 +23,16 @@ class Receiver(Protocol):
 class Webhooks:
     """Calls one receiver. After a failure all wait, longer each time, since what comes next would fail too."""
 
-    def __init__(self, store: Store, receiver: Receiver, log: Callable[[str], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        receiver: Receiver,
+        log: Callable[[str], None],
+        now: Callable[[], float],
+        *,
+        topic: str = "webhook",
+    ) -> None:
+        self._topic = topic
         self._store = store
         self._receiver = receiver
         self._log = log
@@ -36,7 +45,7 @@ class Webhooks:
         if self._now() < self._next_at:
             return 0
         taken = 0
-        for item in await self._store.outbox(topic="webhook", limit=_BATCH):
+        for item in await self._store.outbox(topic=self._topic, limit=_BATCH):
             now = self._now()
             trouble = await self._receiver.call(item.key, item.payload, now)
             if not trouble:
