@@ -47,7 +47,7 @@ _TENANT_KEEP_S = 2 * 86400.0
 
 
 class Gate(Protocol):
-    """What listeners ask of the pipeline. None but the last raises: trouble of ours is an answer (`on_failure`)."""
+    """What listeners ask of the pipeline. None but the last two raise: trouble of ours is an answer (`on_failure`)."""
 
     @property
     def may_refuse(self) -> bool:
@@ -67,6 +67,9 @@ class Gate(Protocol):
 
     async def logged_in(self, attempt: Attempt) -> Standing | None:
         """Take in a login that was good or failed. Raises StoreUnavailable."""
+
+    async def password_changed(self, account: str, *, who: str, reason: str, now: float) -> None:
+        """Take in that a password was changed. Raises StoreUnavailable."""
 
 
 class Watcher(LoginWatcher, Protocol):

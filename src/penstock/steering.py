@@ -55,6 +55,10 @@ class Steering(Absorbing):
         await self._store.update((Turn(account, (account,), step),), records)
         return reputation.summary(after[0], now).standing
 
+    async def password_changed(self, account: str, *, who: str, reason: str, now: float) -> None:
+        """A panel says that an account's password was changed. Raises StoreUnavailable."""
+        await self.confirm(account, Condition.PASSWORD, who=who, reason=reason, now=now)
+
     async def confirm(self, name: str, condition: Condition, *, who: str, reason: str, now: float) -> None:
         """A person, or a panel, says that a release condition is met. Raises StoreUnavailable."""
         if condition is Condition.PASSWORD:

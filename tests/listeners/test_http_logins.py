@@ -76,6 +76,32 @@ async def test_a_panel_asks_and_tells_in_one_call():
     assert (status, json.loads(answer)["allow"]) == (200, False)
 
 
+async def test_a_panel_with_the_password_tells_of_a_changed_one():
+    """By login, or by account; nobody else may, trusted or not, since it lets an account in."""
+    told, trouble = [], []
+
+    class Passwords(Logins):
+        async def password_changed(self, account, **more):
+            if trouble:
+                raise trouble[0]
+            told.append((account, more["who"]))
+
+    async with Running(Passwords(), password="word") as running:
+        path = "/password-changed"
+        assert (await running.ask(path, b'{"login":"joe@example.com"}'))[0] == 403
+        status, answer = await running.ask(path, b'{"login":"joe@example.com"}', Password="word")
+        assert (status, json.loads(answer)) == (200, {"account": "sasl:joe@example.com", "taken": True})
+        assert (await running.ask(path, b'{"account":"user:17"}', Password="word"))[0] == 200
+        for nonsense in (b"", b"{}", b'{"account":"x"}', b'{"login":1}', b"\xff", b"[" * 9999):
+            assert (await running.ask(path, nonsense, Password="word"))[0] == 400
+        trouble.append(StoreUnavailable("gone"))
+        assert (await running.ask(path, b'{"login":"joe@example.com"}', Password="word"))[0] == 503
+    async with Running(Passwords()) as running:
+        assert (await running.ask(path, b'{"login":"joe@example.com"}'))[0] == 403, "no password, no such path"
+    assert [account for account, _ in told] == ["sasl:joe@example.com", "user:17"]
+    assert told[0][1].startswith("panel at 127.")
+
+
 async def test_a_store_that_is_away_loses_a_login_and_no_answer():
     """Dovecot is not kept waiting, and the loss is counted."""
     gate = Logins(trouble=StoreUnavailable("gone"))

@@ -103,12 +103,19 @@ class HttpListener:
             case "/login":
                 self._check_may_tell(request, peer)
                 return 200, await self._logins.login(request), _JSON
+            case "/password-changed":
+                if not self._has_password(request):
+                    self.count("http-forbidden")
+                    raise RequestError(403, "this lets an account in, so it needs the password (http.password)")
+                return 200, await self._logins.password_changed(request, peer), _JSON
             case "/" if request.header("command"):
                 self._check_may_tell(request, peer)
                 return 200, await self._logins.policy(request), _JSON
             case path if path in rspamd.CHECK_PATHS:
                 return await self._answer_check(request, peer)
-        raise RequestError(404, "no such path; there is /checkv2, /check, /login, /ping, /health and /metrics")
+        raise RequestError(
+            404, "no such path; there is /checkv2, /check, /login, /password-changed, /ping, /health and /metrics"
+        )
 
     async def _answer_health(self, request: Request, peer: str) -> tuple[int, bytes, str]:
         is_well, facts = await self._health()

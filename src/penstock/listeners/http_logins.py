@@ -1,4 +1,4 @@
-"""The HTTP listener's paths for logins: Dovecot's auth policy, and `POST /login` for panels and web-mail."""
+"""The HTTP listener's paths for logins: Dovecot's auth policy; `POST /login` and `/password-changed` for panels."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from penstock.protocols.http1 import Request, RequestError
 from penstock.protocols.login_json import BadLogin
 
 _REFUSE, _GO_ON = -1, 0
+_PASSWORD_S = 20.0
 _COUNTING_S = 1.5
 """Who tells of a login waits two seconds for the answer."""
 
@@ -56,6 +57,22 @@ class LoginPaths:
         if not is_question and not permission.is_refused:
             await self._tell(attempt)
         return login_json.answer(permission)
+
+    async def password_changed(self, request: Request, peer: str) -> bytes:
+        """Take in that an account's password was changed. Raises RequestError: it is to be told again then."""
+        if request.method != "POST":
+            raise RequestError(405, "send it with POST")
+        try:
+            account = login_json.read_password_change(request.body)
+        except BadLogin as trouble:
+            raise RequestError(400, str(trouble)) from trouble
+        try:
+            async with asyncio.timeout(_PASSWORD_S):
+                await self._gate.password_changed(account, who=f"panel at {peer}", reason="", now=self._now())
+        except Exception as trouble:
+            self._count("failures")
+            raise RequestError(503, "not taken in; tell it again") from trouble
+        return login_json.taken(account)
 
     async def _tell(self, attempt: Attempt) -> None:
         try:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from penstock.attempts import Attempt, Permission, service_of
+from penstock.model import Account
 
 MOST_BYTES = 16 * 1024
 _LONGEST = 255
@@ -27,6 +28,11 @@ class _Told(Struct, frozen=True, forbid_unknown_fields=True):
     client: str = ""
     session: str = ""
     ok: bool | None = None
+
+
+class _Changed(Struct, frozen=True, forbid_unknown_fields=True):
+    login: str = ""
+    account: str = ""
 
 
 def read_login(body: bytes, now: float) -> tuple[Attempt, bool]:
@@ -51,6 +57,20 @@ def read_login(body: bytes, now: float) -> tuple[Attempt, bool]:
         session=_line(told.session),
     )
     return attempt, told.ok is None
+
+
+def read_password_change(body: bytes) -> str:
+    """The account whose password was changed, `kind:value`: of `{"login": …}`, or `{"account": …}`. Raises BadLogin."""
+    try:
+        told = msgspec.json.decode(body[:MOST_BYTES], type=_Changed)
+        return str(Account.parse(_line(told.account) or (f"sasl:{_line(told.login)}" if told.login else "")))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as trouble:
+        raise BadLogin(f'{trouble}; send e.g. {{"login": "joe@example.com"}}'[:300]) from None
+
+
+def taken(account: str) -> bytes:
+    """The reply to a change of password."""
+    return msgspec.json.encode({"account": account, "taken": True})
 
 
 def answer(permission: Permission) -> bytes:
