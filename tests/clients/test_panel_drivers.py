@@ -154,7 +154,7 @@ async def test_directadmin_refuses_logins_and_users_by_its_files_and_suspends_ac
     """BlockCracking's two files; CMD_API_SELECT_USERS, which answers as a form."""
     answers = [(200, "error=0&text=Success&details="), (200, "error=1&text=Cannot+execute&details=no+such+user")]
     async with PanelHttp(lambda request: answers.pop(0)) as panel:
-        files = driver("directadmin", DirectAdminSection(folder=tmp_path))
+        files = driver("directadmin", DirectAdminSection(folder=str(tmp_path)))
         await files.carry_out(step("shut"))
         await files.carry_out(step("shut", "shop", Rung.ACCOUNT))
         assert (tmp_path / "blacklist_smtp_usernames").read_text() == f"{JOE}\n"
@@ -162,7 +162,7 @@ async def test_directadmin_refuses_logins_and_users_by_its_files_and_suspends_ac
         await files.carry_out(step("open"))
         assert (tmp_path / "blacklist_smtp_usernames").read_text() == ""
 
-        api = driver("directadmin", DirectAdminSection(folder=None, url=panel.url, login_key="KEY"))
+        api = driver("directadmin", DirectAdminSection(folder="", url=panel.url, login_key="KEY"))
         assert api.rungs == {Rung.ACCOUNT}
         await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
         (request,) = panel.requests

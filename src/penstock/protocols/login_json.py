@@ -63,7 +63,7 @@ def read_password_change(body: bytes) -> str:
     """The account whose password was changed, `kind:value`: of `{"login": …}`, or `{"account": …}`. Raises BadLogin."""
     try:
         told = msgspec.json.decode(body[:MOST_BYTES], type=_Changed)
-        return str(Account.parse(_line(told.account) or (f"sasl:{_line(told.login)}" if told.login else "")))
+        return str(Account.parse((_line(told.account) or (f"sasl:{_line(told.login)}" if told.login else "")).lower()))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as trouble:
         raise BadLogin(f'{trouble}; send e.g. {{"login": "joe@example.com"}}'[:300]) from None
 

@@ -102,8 +102,8 @@ class PleskSection(DriverSection):
 class DirectAdminSection(DriverSection):
     """DirectAdmin: logins and Unix users that its Exim refuses, or whole accounts suspended over the API."""
 
-    folder: Path | None = Path("/etc/virtual")
-    """Where `blacklist_smtp_usernames` and `blacklist_script_usernames` lie, on the server itself."""
+    folder: str = "/etc/virtual"
+    """Where `blacklist_smtp_usernames` and `blacklist_script_usernames` lie, on the server itself; empty: elsewhere."""
     url: str = ""
     """The panel, e.g. "https://host.example.net:2222". With it a suspended account (not a mailbox) is suspended whole,
     with its web sites."""

@@ -41,7 +41,7 @@ def make_drivers(section: EnforcementSection) -> dict[str, Driver]:
     for name, plesk in section.plesk.items():
         found[name] = Plesk.at(plesk.url, plesk.key, plesk.limit, check_certificate=plesk.check_certificate)
     for name, directadmin in section.directadmin.items():
-        found[name] = DirectAdmin(directadmin.folder, _api_of(directadmin))
+        found[name] = DirectAdmin(Path(directadmin.folder) if directadmin.folder else None, _api_of(directadmin))
     for name, webhook in section.webhook.items():
         found[name] = Signed(Webhook(webhook.url, webhook.secret), frozenset(webhook.rungs))
     return found
