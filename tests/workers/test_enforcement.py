@@ -98,6 +98,26 @@ async def test_what_is_refused_keeps_nobody_else_waiting_and_is_given_up_in_the_
     assert len(await house.said("shut-given-up")) == 1
 
 
+async def test_a_driver_with_a_fault_keeps_nobody_else_waiting():
+    """It is told like a refusal, and tried again."""
+    house = House()
+    real = house.panel.carry_out
+
+    async def faulty(step):
+        if step.account == JOE:
+            raise KeyError("uapi")
+        return await real(step)
+
+    house.panel.carry_out = faulty
+    await house.set(Standing.SUSPENDED)
+    await house.set(Standing.SUSPENDED, "sasl:ann@shop.example")
+    assert await house.work() == 1
+    told = [one.payload["reason"] for one in await house.store.outbox(topic="notice") if "driver" in one.payload]
+    assert len(told) == 1 and "KeyError" in told[0]
+    house.panel.carry_out, house.now = real, house.now + 60.0
+    assert await house.work() == 1
+
+
 async def test_a_crash_between_record_and_steps_is_made_good():
     """The record says that its steps were not queued; the next look queues them, under the same keys."""
     house = House()

@@ -33,7 +33,7 @@ from penstock.judge.shutting import (
 from penstock.judge.way_back import conditions_of
 from penstock.model import Account, Audit, OutboxItem, Rung, Standing, Step, Thing
 from penstock.pipeline import Pipeline
-from penstock.store.ports import AccountSearch, Records, Store, Turn, Write
+from penstock.store.ports import AccountSearch, Records, Store, StoreUnavailable, Turn, Write
 from penstock.workers.telling import Telling, notices_of
 
 _BATCH = 200
@@ -276,8 +276,12 @@ class Lane:
         try:
             async with asyncio.timeout(self._step_s):
                 return await self._driver.carry_out(step)
+        except (Unavailable, Refused, StoreUnavailable):
+            raise
         except TimeoutError:
             raise Unavailable(f"no answer within {self._step_s:.0f} s") from None
+        except Exception as trouble:  # a fault of the driver's keeps this account's steps back, and nobody else's
+            raise Refused(f"fault in the driver: {trouble!r}") from trouble
 
     async def _has_lease(self) -> bool:
         """Take the lane, or keep it; False while another node has it. Nobody else begins before the lease ends."""
