@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run demo test check bench bench-blocklists bench-logs eval reference lock neighbours kill-drill
+.PHONY: run demo test check bench bench-blocklists bench-logs bench-console eval reference lock neighbours kill-drill
 
 # What `python -m venv` needs on a bare Debian; a machine that already has it installs nothing.
 $(VENV)/bin/python:
@@ -55,6 +55,10 @@ bench-blocklists: $(VENV)/.dev neighbours
 
 bench-logs: $(VENV)/.dev
 	$(BIN)/python -m bench.logs --out docs/bench/logs.md
+
+# Needs some 12 GB of disk and half an hour; CI does not run it.
+bench-console: $(VENV)/.dev
+	$(BIN)/python -m bench.console --out docs/bench/console.md
 
 eval: $(VENV)/.dev
 	$(BIN)/python -m penstock.cli.report docs/evaluation.md

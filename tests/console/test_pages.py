@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 from console_house import EVIL, MINE, OTHERS
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
+from starlette.requests import Request
 
 import penstock.console
 from penstock.console.app import DOORS
+from penstock.console.entrance import Viewer
 from penstock.console.language import catalogue, chosen
+from penstock.console.pages import now
+from penstock.console.site import Visit
 from penstock.judge.reference import make_link
 from penstock.model import make_id
+from penstock.people import Role
 from penstock.store.ports import StoreUnavailable
 
 TEMPLATES = Path(penstock.console.__file__).parent / "templates"
@@ -120,6 +125,19 @@ async def test_trouble_is_told_in_pages_and_json(house, visit, monkeypatch):
     assert "store" in answer.text
     answer = await client.get("/api/v1/me", headers={"Authorization": "Bearer pst_x"})
     assert (answer.status_code, set(answer.json())) == (503, {"error"})
+
+
+async def test_the_first_page_goes_on_by_itself(house):
+    """Server-sent events with the page's middle; a stream that is left is counted no more."""
+    request = Request({"type": "http", "method": "GET", "path": "/now/events", "query_string": b"", "headers": []})
+    stream = now._events(Visit(house.site, request, Viewer("desk", Role.DESK), None))
+    first = await anext(stream)
+    assert first.startswith("event: now\ndata: ")
+    assert first.endswith("\n\n")
+    assert 'class="tiles"' in first
+    assert now._streams == 1
+    await stream.aclose()
+    assert now._streams == 0
 
 
 SAYS = re.compile(r"""\bt\(\s*"((?:[^"\\]|\\.)*)"\s*[,)]""")

@@ -1,4 +1,4 @@
-"""The console's languages: English in the pages themselves, the others as catalogues beside them."""
+"""The console's languages: English sentences in the pages themselves, catalogues of the others beside them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ LANGUAGES = {"en": "English", "de": "Deutsch"}
 
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """English sentence to the same in a language; nothing for English."""
-    if language == "en":
-        return {}
+    """English sentence of a page to the same in a language."""
     text = (files("penstock.console") / "words" / f"{language}.toml").read_text("utf-8")
     return {key: str(value) for key, value in tomllib.loads(text).items()}
 

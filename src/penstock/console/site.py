@@ -23,6 +23,7 @@ from penstock.console.language import LANGUAGES, Words, chosen
 from penstock.console.sight import Sight
 from penstock.desk import Desk, NotThere, Refused
 from penstock.judge.rules import Rules
+from penstock.lists.catalogue import BlockList
 from penstock.people import Role
 from penstock.store.ports import Store, StoreUnavailable
 
@@ -52,6 +53,7 @@ class Site:
         section = settings.console
         self.is_secure = section.secure_cookies
         self.cookie = "__Host-penstock" if section.secure_cookies else "penstock"
+        self.lists: tuple[list[BlockList], set[str]] | None = None
         loader = jinja2.PackageLoader("penstock.console")
         self.pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
         self.pages.trim_blocks = self.pages.lstrip_blocks = True

@@ -108,7 +108,7 @@ class DecisionSearch(Struct, frozen=True):
     account: str = ""
     tenant: str = ""
     action: str = ""
-    """Matches the action taken or wanted."""
+    """Matches the action taken or wanted; whatever else than `accept` was taken was wanted too."""
     reason: str = ""
     since: float = 0.0
     until: float = 0.0

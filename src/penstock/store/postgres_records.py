@@ -21,7 +21,7 @@ from penstock.store.postgres import Connection, Postgres, fit
 from penstock.store.postgres_learnt import PostgresLearnt
 from penstock.store.postgres_people import PostgresPeople
 from penstock.store.postgres_writer import Writer
-from penstock.store.search import decision_conditions, held_conditions
+from penstock.store.search import accounts_sql, decision_conditions, held_conditions
 
 T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
@@ -31,7 +31,6 @@ _account = msgspec.msgpack.Decoder(AccountRow).decode
 _held = msgspec.msgpack.Decoder(Held).decode
 _audit = msgspec.msgpack.Decoder(Audit).decode
 _outbox = msgspec.msgpack.Decoder(OutboxItem).decode
-_ORDERS = {"evidence": ("evidence", "DESC", "<"), "seen": ("seen_at", "DESC", "<"), "account": ("account", "ASC", ">")}
 _AT_ONCE = 1000
 _COUNTED = 100_000
 """Tables are counted so far; beyond, PostgreSQL's own estimate is near enough and costs nothing."""
@@ -79,21 +78,8 @@ class PostgresRecords(PostgresLearnt, PostgresPeople):
 
     async def accounts(self, search: AccountSearch) -> list[AccountRow]:
         """Accounts, one page."""
-        column, direction, beyond = _ORDERS[search.order]
-        conditions, values = ["true"], list[Any]()
-        if search.text:
-            conditions.append("strpos(lower(account), %s) > 0")
-            values.append(search.text.lower())
-        for name, value in (("standing", search.standing), ("tenant", search.tenant)):
-            if value:
-                conditions.append(f"{name} = %s")
-                values.append(value)
-        if search.after is not None:
-            conditions.append(f"({column} {beyond} %s OR ({column} = %s AND account > %s))")
-            values += [search.after[0], search.after[0], search.after[1]]
-        where = " AND ".join(conditions)
-        sql = f"SELECT packed FROM accounts WHERE {where} ORDER BY {column} {direction}, account LIMIT %s"  # noqa: S608
-        return await self._all(_account, sql, *values, search.limit)
+        sql, values = accounts_sql(search, "packed", "%s", "ILIKE")
+        return await self._all(_account, sql, *values)
 
     async def account(self, account: str) -> AccountRow | None:
         """One account's row."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.examples import Example
+from penstock.model import make_id
 from penstock.people import Grain, TallySearch
-from penstock.store.ports import DecisionSearch, ExampleSearch
+from penstock.store.ports import AccountSearch, DecisionSearch, ExampleSearch
+
+_LATEST_S = 3600.0
+"""A decision's id is made when its message begins to come in, at most so long before it is dated."""
 
 
 def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[Any]]:
@@ -16,13 +20,14 @@ def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[An
         if getattr(search, column):
             conditions.append(f"{column} = {mark}")
             values.append(getattr(search, column))
-            if column.endswith("_id"):
+            if column.endswith("_id") or column == "reason":
                 conditions.append(f"{column} <> ''")  # lets the partial index serve
-    if search.action:
+    if search.action == "accept":
         conditions.append(f"(action = {mark} OR wanted = {mark})")
         values += [search.action, search.action]
-        if search.action != "accept":
-            conditions.append("(wanted <> 'accept' OR action <> 'accept')")
+    elif search.action:
+        conditions.append(f"wanted = {mark} AND (wanted <> 'accept' OR action <> 'accept')")  # the index's own words
+        values.append(search.action)
     if search.rcpt_to:
         conditions.append(f"id IN (SELECT id FROM recipients WHERE rcpt = {mark})")  # noqa: S608
         values.append(search.rcpt_to)
@@ -33,7 +38,44 @@ def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[An
         if bound:
             conditions.append(f"{column} {operator} {mark}")
             values.append(bound)
+    if search.since > _LATEST_S:
+        # Ids sort by time, and every index ends with them: what is older is not even looked at.
+        conditions.append(f"id >= {mark}")
+        values.append(make_id(search.since - _LATEST_S, 0))
     return " AND ".join(conditions), values
+
+
+ACCOUNT_ORDERS = {
+    "evidence": ("evidence", "DESC", "<"),
+    "seen": ("seen_at", "DESC", "<"),
+    "account": ("account", "ASC", ">"),
+}
+
+
+def accounts_sql(search: AccountSearch, row: str, mark: str, like: str) -> tuple[str, list[Any]]:
+    """The question after accounts, and its values; `row` is the column of the packed row, `like` ignores case.
+
+    A part of a name is looked for in an index, which has the names in their order, and the rows are read afterwards.
+    """
+    column, direction, beyond = ACCOUNT_ORDERS[search.order]
+    conditions, values = ["1 = 1"], list[Any]()
+    if search.text:
+        conditions.append(f"account {like} {mark} ESCAPE '!'")
+        escaped = "".join(f"!{sign}" if sign in "!%_" else sign for sign in search.text)
+        values.append(f"%{escaped}%")
+    for name, value in (("standing", search.standing), ("tenant", search.tenant)):
+        if value:
+            conditions.append(f"{name} = {mark}")
+            values.append(value)
+    if search.after is not None:
+        conditions.append(f"({column} {beyond} {mark} OR ({column} = {mark} AND account > {mark}))")
+        values += [search.after[0], search.after[0], search.after[1]]
+        if column != "account":
+            conditions.append(f"{column} {beyond}= {mark}")  # where the index begins
+            values.append(search.after[0])
+    order = f"ORDER BY {column} {direction}, account"
+    found = f"SELECT account FROM accounts WHERE {' AND '.join(conditions)} {order} LIMIT {mark}"  # noqa: S608
+    return f"SELECT {row} FROM accounts WHERE account IN ({found}) {order}", [*values, search.limit]  # noqa: S608
 
 
 def held_conditions(account: str, tenant: str, state: str, before: str, mark: str) -> tuple[str, list[Any]]:

@@ -34,7 +34,7 @@ from penstock.store.ports import (
     StoreUnavailable,
     Turn,
 )
-from penstock.store.search import decision_conditions, held_conditions
+from penstock.store.search import accounts_sql, decision_conditions, held_conditions
 from penstock.store.spool import Spool
 from penstock.store.sqlite_learnt import SqliteLearnt
 from penstock.store.sqlite_people import SqlitePeople
@@ -50,7 +50,6 @@ _account = msgspec.msgpack.Decoder(AccountRow).decode
 _held = msgspec.msgpack.Decoder(Held).decode
 _audit = msgspec.msgpack.Decoder(Audit).decode
 _outbox = msgspec.msgpack.Decoder(OutboxItem).decode
-_ORDERS = {"evidence": ("evidence", "DESC", "<"), "seen": ("seen_at", "DESC", "<"), "account": ("account", "ASC", ">")}
 
 
 class SqliteStore(SqliteLearnt, SqlitePeople):
@@ -124,23 +123,8 @@ class SqliteStore(SqliteLearnt, SqlitePeople):
 
     async def accounts(self, search: AccountSearch) -> list[AccountRow]:
         """Accounts, one page."""
-        column, direction, beyond = _ORDERS[search.order]
-        conditions, values = ["1"], list[Any]()
-        if search.text:
-            conditions.append("instr(lower(account), ?) > 0")
-            values.append(search.text.lower())
-        for name, value in (("standing", search.standing), ("tenant", search.tenant)):
-            if value:
-                conditions.append(f"{name} = ?")
-                values.append(value)
-        if search.after is not None:
-            conditions.append(f"({column} {beyond} ? OR ({column} = ? AND account > ?))")
-            values += [search.after[0], search.after[0], search.after[1]]
-        sql = (
-            f"SELECT row FROM accounts WHERE {' AND '.join(conditions)} "  # noqa: S608
-            f"ORDER BY {column} {direction}, account LIMIT ?"
-        )
-        return await self._all(_account, sql, (*values, search.limit))
+        sql, values = accounts_sql(search, "row", "?", "LIKE")
+        return await self._all(_account, sql, tuple(values))
 
     async def account(self, account: str) -> AccountRow | None:
         """One account's row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from penstock.people import Grain, Role, Tally, TallySearch
 from penstock.store.ports import DecisionSearch
 
 _DAY_S = 86400.0
+_MOST_ACCOUNTS = 50
 _DAYS = (1, 3, 7, 14, 30)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -117,7 +119,8 @@ async def enforced(visit: Visit, days: int) -> list[Would]:
     for one in await visit.sight.tallies(search):
         if one.wanted != "accept":
             groups.setdefault((one.account, one.tenant), []).append(one)
-    return [await _would(visit, account, tenant, ones) for (account, tenant), ones in list(groups.items())[:100]]
+    some = list(groups.items())[:_MOST_ACCOUNTS]
+    return list(await asyncio.gather(*(_would(visit, account, tenant, ones) for (account, tenant), ones in some)))
 
 
 async def _would(visit: Visit, account: str, tenant: str, tallies: Sequence[Tally]) -> Would:
@@ -157,13 +160,12 @@ _REVIEWS = {"right": "review-right", "false-alarm": "review-false-alarm"}
 
 async def _reviews(visit: Visit, rows: Sequence[Would]) -> dict[str, str]:
     """What people said of each."""
-    found: dict[str, str] = {}
-    for row in rows:
-        for entry in await visit.site.store.audit(target=row.account, limit=20):
-            if entry.what in _REVIEWS.values():
-                found[row.account] = entry.what.removeprefix("review-")
-                break
-    return found
+    pages = await asyncio.gather(*(visit.site.store.audit(target=row.account, limit=20) for row in rows))
+    found = {
+        row.account: next((one.what for one in entries if one.what in _REVIEWS.values()), "")
+        for row, entries in zip(rows, pages, strict=True)
+    }
+    return {account: what.removeprefix("review-") for account, what in found.items() if what}
 
 
 async def review(visit: Visit) -> Response:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.responses import Response
 
 from penstock.console.campaigns import campaigns_of
-from penstock.console.site import Door, Visit
+from penstock.console.site import Door, Site, Visit
 from penstock.desk import NotThere
-from penstock.lists.catalogue import chosen_lists, known_lists
+from penstock.lists.catalogue import BlockList, chosen_lists, known_lists
 from penstock.overview import case_messages, find_case, pool_rows
 from penstock.people import Role
 from penstock.store.ports import DecisionSearch
@@ -40,14 +42,21 @@ async def set_ip(visit: Visit) -> Response:
     return visit.back("/pools", "drain" if is_drained else "undrain")
 
 
+def _catalogue(site: Site) -> tuple[list[BlockList], set[str]]:
+    """(all lists, names of those that are asked), read once: the files are taken in at a start alone."""
+    if site.lists is None:
+        given = choices_of(site.settings)
+        site.lists = known_lists(*given), {one.name for one in chosen_lists(*given)}
+    return site.lists
+
+
 async def show_lists(visit: Visit) -> Response:
     """What is listed now, what was, and what is asked."""
     site = visit.site
-    given = choices_of(site.settings)
-    asked = {one.name for one in chosen_lists(*given)}
+    known, asked = await asyncio.to_thread(_catalogue, site)
     current = await site.store.latest_listings(current_only=True, limit=_MOST_LISTINGS)
     past = [one for one in await site.store.latest_listings(current_only=False, limit=_MOST_LISTINGS) if one.until]
-    return visit.show("lists.html", current=current, past=past, known=known_lists(*given), asked=asked)
+    return visit.show("lists.html", current=current, past=past, known=known, asked=asked)
 
 
 async def show_cases(visit: Visit) -> Response:
@@ -79,8 +88,8 @@ async def show_campaigns(visit: Visit) -> Response:
     """Messages of several accounts that share something, of the last week."""
     since, rows = visit.site.now() - _WEEK_S, []
     for action in ("hold", "reject", "throttle"):
-        rows += await visit.sight.decisions(DecisionSearch(action=action, since=since, limit=200))
-    rows += await visit.sight.decisions(DecisionSearch(reason="PS-CAMPAIGN", since=since, limit=200))
+        rows += await visit.sight.decisions(DecisionSearch(action=action, since=since, limit=150))
+    rows += await visit.sight.decisions(DecisionSearch(reason="PS-CAMPAIGN", since=since, limit=150))
     return visit.show("campaigns.html", campaigns=campaigns_of(rows))
 
 

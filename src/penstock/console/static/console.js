@@ -48,14 +48,16 @@ function draw(figure) {
   const names = heads.map((head) => head.dataset.series).filter(Boolean);
   const parts = numbers.slice(0, names.length);
   const path = isBars ? uPlot.paths.bars({ size: [0.8, 60], align: 1 }) : uPlot.paths.stepped({ align: 1 });
-  const series = [{}], data = [isBars ? times : times.map((_, at) => at + 1)];
+  const name = table.tHead.rows[0].cells[0].textContent;
+  const moment = (at) => (at == null ? "–" : short.format(new Date(at * 1000)));
+  const series = [{ label: name, value: (_, value) => moment(isBars ? value : times[value - 1]) }], data = [isBars ? times : times.map((_, at) => at + 1)];
   for (const isAbove of isBars ? [true] : [true, false]) {
     const sums = stacked(parts, isAbove);
     for (let at = names.length - 1; at >= 0; at--) {
       const paint = colour(names[at], at);
       const raw = parts[at];
       series.push({ label: heads[at].textContent, stroke: paint, fill: paint, width: 0, paths: path, points: { show: false },
-        value: (_, value, __, index) => (index == null ? "–" : String(raw[index])), class: isAbove ? "" : "below" });
+        value: (_, value, __, index) => (index == null ? "–" : String(raw[index])), class: isAbove ? "above" : "below" });
       data.push(sums[at]);
     }
   }
