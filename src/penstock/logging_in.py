@@ -108,19 +108,28 @@ class LoggingIn(Breaking):
             return login
         return replace(login, location=await self._locator.locate(login.attempt.ip))
 
+    async def explain_login(self, attempt: Attempt) -> Permission:
+        """What would be answered, and why; nothing is kept. Raises StoreUnavailable."""
+        return (await self._answer(self._login(attempt)))[0]
+
     async def _permission(self, login: Login) -> Permission:
+        found, refused_at = await self._answer(login)
+        if found.reason == "PS-LOGIN" and login.attempt.at - refused_at >= _NOTED_AGAIN_S:
+            await self._note_refused(login, found)
+        return found
+
+    async def _answer(self, login: Login) -> tuple[Permission, float]:
+        """The answer, and when a login of this account last was to be refused."""
         keys, rules, now = _Keys.of(login), self._rules, login.attempt.at
         state = await self._store.read((keys.account, keys.source, keys.logins, keys.spread))
         if self._is_suspended(state[keys.account], login):
-            return self._refusal(Permission(True, True, "PS-SUSPENDED", login.account))
+            return self._refusal(Permission(True, True, "PS-SUSPENDED", login.account)), 0.0
         past = keys.past(state, now, state[keys.spread])
         weighed = weigh_login(past, await self._located(past, login), rules.policy)
         found = Permission(False, False, "", login.account, weighed.evidence, weighed.nats, weighed.line)
-        if not weighed.is_refused:
-            return found
-        if now - past.logins.refused_at >= _NOTED_AGAIN_S:
-            await self._note_refused(login, found)
-        return self._refusal(replace(found, is_refused=True, is_wanted_refused=True, reason="PS-LOGIN"))
+        if weighed.is_refused:
+            found = self._refusal(replace(found, is_wanted_refused=True, reason="PS-LOGIN"))
+        return found, past.logins.refused_at
 
     def _is_suspended(self, account: bytes | None, login: Login) -> bool:
         policy, covered = self._rules.policy, self._rules.logins.suspended

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from penstock.judge import limits, reputation
 from penstock.judge.limits import Limit
+from penstock.judge.logins import LoginPlace, places_of
 from penstock.judge.pools import Pools
 from penstock.judge.reference import read_token
 from penstock.judge.reputation import Summary
@@ -45,14 +46,17 @@ class AccountView(Struct, frozen=True):
     """Each with how much of it is used."""
     decisions: tuple[DecisionRow, ...]
     audit: tuple[Audit, ...]
+    logins: tuple[LoginPlace, ...] = ()
+    """Where it logs in from, latest first."""
 
 
 async def account_view(store: Store, rules: Rules, name: str, now: float, *, decisions: int) -> AccountView | None:
-    """Standing, evidence, limits in use, last decisions, what people did; None for one that has sent nothing yet.
+    """Standing, evidence, limits in use, last decisions, what people did, where it logs in; None for one that nobody
+    has heard of yet.
 
     Raises StoreUnavailable.
     """
-    keys = (f"a:{name}", f"l:{name}")
+    keys = (f"a:{name}", f"l:{name}", f"i:{name}")
     state, row = await store.read(keys), await store.account(name)
     if row is None and state[keys[0]] is None:
         return None
@@ -64,6 +68,7 @@ async def account_view(store: Store, rules: Rules, name: str, now: float, *, dec
         tuple(limits.used(state[keys[1]], rules.plan(plan).account, now)),
         tuple(await store.decisions(DecisionSearch(account=name, limit=decisions))),
         tuple(await store.audit(target=name, limit=20)),
+        places_of(state[keys[2]], now),
     )
 
 

@@ -17,6 +17,7 @@ import structlog
 from penstock.attempts import Attempt, Permission
 from penstock.building import make_login, make_rules, make_store, networks, reference_key, smtp_settings
 from penstock.clients.locator import make_locator
+from penstock.clients.login import Login
 from penstock.clients.maildir import MaildirNextHop
 from penstock.clients.next_hop import NextHop, NextHopSettings, SmtpNextHop
 from penstock.clients.scanners.asker import asker_of
@@ -30,6 +31,7 @@ from penstock.listeners.http import HttpListener, HttpSettings
 from penstock.listeners.lmtp import LmtpListener, LmtpSettings
 from penstock.listeners.milter import MilterListener, MilterSettings
 from penstock.listeners.smtp import SmtpListener
+from penstock.listeners.telling import WatchedLogin
 from penstock.model import DecisionRow, Held, make_id, transport_name
 from penstock.pipeline import Pipeline
 from penstock.protocols.headers import rewrite
@@ -344,6 +346,13 @@ class Service:
                 )
         return self._next_hops[address]
 
+    def _login(self) -> Login | None:
+        """Who checks passwords at the relay, watched where the relay is to tell of logins."""
+        login = make_login(self.settings)
+        if login is None or not self.settings.logins.from_relay:
+            return login
+        return WatchedLogin(login, self.pipeline, self._key, count=self._watch.count, now=self.now)
+
     def _make_listeners(self) -> dict[str, Listener]:
         settings, made = self.settings, dict[str, Listener]()
         if settings.smtp.listen or settings.smtp.listen_tls:
@@ -353,7 +362,7 @@ class Service:
                 self.pipeline,
                 self.next_hop,
                 self.pools,
-                login=make_login(settings),
+                login=self._login(),
                 count=self._watch.count,
                 now=self.now,
                 new_id=self.new_id,

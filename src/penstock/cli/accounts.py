@@ -13,6 +13,7 @@ from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
 from penstock.judge.limits import UNITS, Override
+from penstock.judge.logins import LoginPlace
 from penstock.judge.way_back import Condition
 from penstock.model import Account, Standing
 from penstock.overview import account_view, when
@@ -84,6 +85,7 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
                     "tenant": row.tenant if row else "",
                     **to_builtins(found),
                     "limits": [{**to_builtins(limit), "used": count} for limit, count in view.limits],
+                    "logins": view.logins,
                     "decisions": decisions,
                     "audit": audit,
                 }
@@ -101,12 +103,28 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
         rows = [
             (d.decision.id, when(d.decision.at), d.decision.wanted, d.decision.reason, d.subject) for d in decisions
         ]
+        columns = ("logs in from", "by", "first (UTC)", "last (UTC)", "logins", "strange")
+        show_table(columns, [_place(one) for one in view.logins[:20]], empty="")
         show_table(("decision", "at (UTC)", "wanted", "reason", "subject"), rows, empty="no decisions")
         show_table(
             ("at (UTC)", "who", "what", "reason"), [(when(a.at), a.who, a.what, a.reason) for a in audit], empty=""
         )
 
     run(work(settings_of(config)))
+
+
+def _place(one: LoginPlace) -> tuple[object, ...]:
+    """A row of the table of places; strange ones have nats."""
+    where = " ".join(filter(None, (one.source, f"AS{one.asn}" if one.asn else "", one.country)))
+    by = " ".join(filter(None, (", ".join(one.services), one.client)))
+    return (
+        where,
+        by,
+        when(one.first_at),
+        when(one.last_at),
+        one.logins,
+        f"{one.strangeness:+.1f}" * (one.strangeness > 0),
+    )
 
 
 def _steer(account: str, wanted: str, reason: str, config: Config, *, dry_run: bool) -> None:

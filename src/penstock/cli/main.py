@@ -19,6 +19,7 @@ from penstock.cli import (
     held,
     learn,
     lists,
+    logins,
     people,
     pools,
     queue,
@@ -66,6 +67,7 @@ app.command()(delist)
 app.add_typer(lists.app, name="lists")
 app.add_typer(config.app, name="config")
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(logins.app, name="logins")
 app.add_typer(enforcement.app, name="enforcement")
 app.add_typer(held.app, name="held")
 app.add_typer(pools.app, name="pools")

@@ -150,6 +150,34 @@ def _faded(seen: Seen, now: float) -> float:
     return seen.strangeness * keep_over(now - seen.first_at, _STRANGE_HALF_LIFE_S)
 
 
+class LoginPlace(Struct, frozen=True):
+    """A place that an account logs in from, for people."""
+
+    source: str
+    country: str
+    asn: int
+    services: tuple[str, ...]
+    client: str
+    first_at: float
+    last_at: float
+    logins: int
+    """Good ones, those within an hour counted once."""
+    strangeness: float
+    """Nats that still speak against it; nought for the owner's own places."""
+
+
+def places_of(logins: bytes | None, now: float) -> tuple[LoginPlace, ...]:
+    """Where an account logs in from, latest first."""
+    seen = sorted(read_logins(logins).sources, key=lambda one: -one.seen_at)
+    return tuple(
+        LoginPlace(
+            one.source, one.country, one.asn, tuple(one.services), one.client, one.first_at, one.seen_at, one.good,
+            round(_faded(one, now), 2),
+        )
+        for one in seen
+    )  # fmt: skip
+
+
 def take_good(past: Past, login: Login, weighed: Weighed) -> dict[str, float]:
     """Count a good login; the evidence that it adds to the source's test, by group."""
     account, source, state, stream = past.account, past.source, past.logins, past.source.stream

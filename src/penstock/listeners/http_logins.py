@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from penstock.attempts import Attempt, Permission
+from penstock.attempts import Permission
+from penstock.listeners.telling import tell
 from penstock.pipeline import Gate
 from penstock.protocols import auth_policy, login_json
 from penstock.protocols.auth_policy import BadPolicyRequest
@@ -14,8 +15,6 @@ from penstock.protocols.login_json import BadLogin
 
 _REFUSE, _GO_ON = -1, 0
 _PASSWORD_S = 20.0
-_COUNTING_S = 1.5
-"""Who tells of a login waits two seconds for the answer."""
 
 
 class LoginPaths:
@@ -39,7 +38,7 @@ class LoginPaths:
                     if report.is_refused_by_policy:
                         self._count("logins-refused-reported")  # our own refusal is no evidence
                     else:
-                        await self._tell(report.attempt)
+                        await tell(self._gate, report.attempt, self._count)
                     return auth_policy.REPORTED
         except BadPolicyRequest as trouble:
             raise RequestError(400, str(trouble)) from trouble
@@ -55,7 +54,7 @@ class LoginPaths:
             raise RequestError(400, str(trouble)) from trouble
         permission = await self._gate.may_log_in(attempt) if attempt.is_good else Permission()
         if not is_question and not permission.is_refused:
-            await self._tell(attempt)
+            await tell(self._gate, attempt, self._count)
         return login_json.answer(permission)
 
     async def password_changed(self, request: Request, peer: str) -> bytes:
@@ -73,10 +72,3 @@ class LoginPaths:
             self._count("failures")
             raise RequestError(503, "not taken in; tell it again") from trouble
         return login_json.taken(account)
-
-    async def _tell(self, attempt: Attempt) -> None:
-        try:
-            async with asyncio.timeout(_COUNTING_S):
-                await self._gate.logged_in(attempt)
-        except Exception:
-            self._count("logins-lost")

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, tzinfo
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from penstock.attempts import Attempt
 from penstock.protocols.maillog import read_line, read_time
 
 _MOST_TEXT = 2000
@@ -41,29 +43,32 @@ class Outcome(Struct, frozen=True):
     """The host that answered; empty where none did."""
 
 
+Told = Arrival | Outcome | Attempt
+
+
 class Reader:
     """Reads whole lines of one log."""
 
-    def __init__(self, read: Callable[[bytes, int, tzinfo], Iterator[Arrival | Outcome]], zone: tzinfo = UTC) -> None:
+    def __init__(
+        self, read: Callable[[bytes, int, tzinfo], Iterator[Told]], zone: tzinfo = UTC, *, place_kind: str = "log"
+    ) -> None:
+        """`place_kind` is what the place in a log is kept under, where two read the same one."""
         self._read = read
         self._zone = zone
+        self.place_kind = place_kind
 
-    def block(self, block: bytes, now: float) -> Iterator[Arrival | Outcome]:
+    def block(self, block: bytes, now: float) -> Iterator[Told]:
         """What a block of whole lines says. `now` gives the year to times that have none."""
         today = datetime.fromtimestamp(now, self._zone)
         for one in self._read(block, today.year, self._zone):
             # A log that is read in January still speaks of December.
-            if isinstance(one, Outcome) and one.at > now + 2 * 86400.0:
-                yield Outcome(one.at - _YEAR_S, *_rest(one))
+            if not isinstance(one, Arrival) and one.at > now + 2 * 86400.0:
+                yield replace(one, at=one.at - _YEAR_S)
             else:
                 yield one
 
 
 _YEAR_S = 365 * 86400.0
-
-
-def _rest(one: Outcome) -> tuple[str, str, str, str, str, str]:
-    return one.queue_id, one.recipient, one.status, one.reply, one.enhanced, one.relay
 
 
 # Postfix.
@@ -80,7 +85,7 @@ def postfix(block: bytes, year: int, zone: tzinfo) -> Iterator[Arrival | Outcome
     """Postfix's lines, whichever service names and `syslog_name` it has."""
     for queue_id, message_id, login in _POSTFIX_ARRIVAL.findall(block):
         yield Arrival(_text(queue_id), _text(message_id), _text(login))
-    for line in _lines_with(block, _POSTFIX_WORDS):
+    for line in lines_with(block, _POSTFIX_WORDS):
         found = read_line(line, year=year, zone=zone)
         if found is None or not found.fields.get("to"):
             continue
@@ -109,7 +114,7 @@ _EXIM_HOST = re.compile(r"\bhost (\S{1,255}) \[[0-9A-Fa-f.:]{2,45}\]|\bH=(\S{1,2
 
 def exim(block: bytes, year: int, zone: tzinfo) -> Iterator[Arrival | Outcome]:
     """Exim's main log; `log_selector` may add what it likes."""
-    for line in _lines_with(block, (b" <= ", b" ** ", b" == ")):
+    for line in lines_with(block, (b" <= ", b" ** ", b" == ")):
         match = _EXIM_LINE.search(line)
         if match is None:
             continue
@@ -141,7 +146,7 @@ _SENDMAIL_STAT = re.compile(r", stat=(.*)$")
 
 def sendmail(block: bytes, year: int, zone: tzinfo) -> Iterator[Arrival | Outcome]:
     """Sendmail 8; a line may have several recipients, who share their fate."""
-    for line in _lines_with(block, (b"msgid=", b"authid=", b"stat=")):
+    for line in lines_with(block, (b"msgid=", b"authid=", b"stat=")):
         match = _SENDMAIL_LINE.match(line)
         if match is None or ", stat=Sent" in line:
             continue
@@ -169,7 +174,7 @@ FORMATS: dict[str, Callable[[bytes, int, tzinfo], Iterator[Arrival | Outcome]]] 
 }
 
 
-def _lines_with(block: bytes, words: tuple[bytes, ...]) -> Iterator[str]:
+def lines_with(block: bytes, words: tuple[bytes, ...]) -> Iterator[str]:
     """Lines in which one of some words stands, each once for a word, in the order of the words."""
     for word in words:
         at = block.find(word)

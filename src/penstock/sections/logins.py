@@ -26,6 +26,12 @@ class LoginsSection(Section):
     """Web-mail and panels that log in for customers: their address says nothing of where a customer is."""
     from_relay: bool = True
     """Count logins at Penstock's own relay. Switch it off where the relay asks a Dovecot that tells of them itself."""
+    logs: list[Path] = []
+    """Logs that tell of logins, where Dovecot does not ask Penstock: Dovecot's, Postfix's or Exim's own, Roundcube's
+    `userlogins.log`, in one file or several. Those of [feedback] may be named here again. A login that is read from a
+    log can be weighed, not refused."""
+    journal_units: list[str] = []
+    """systemd units whose journal is followed instead of a file, e.g. `dovecot.service`."""
     databases: list[Path] = []
     """Files in MaxMind's format (.mmdb), of any vendor, that tell networks' owners (ASN), countries or places of
     addresses. They need the extra `geo`. Without one, networks are told apart by their prefix."""

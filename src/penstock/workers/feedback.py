@@ -11,11 +11,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
+from penstock.attempts import Attempt
 from penstock.model import DecisionRow, Event, Standing, bounce_key
 from penstock.protocols import dsn
 from penstock.protocols.arf import Complaint
@@ -52,6 +54,9 @@ class Absorber(Protocol):
 
     async def absorb(self, event: Event) -> Standing | None:
         """Take in an event. Raises StoreUnavailable."""
+
+    async def logged_in(self, attempt: Attempt) -> Standing | None:
+        """Take in a login. Raises StoreUnavailable."""
 
 
 class Feedback:
@@ -97,23 +102,25 @@ class Feedback:
 
     async def follow(self, path: Path, reader: Reader, *, idle_s: float = 1.0, from_start: bool = False) -> None:
         """Follow a log until cancelled; the store is waited for. Raises OSError where the log may not be read."""
-        async with self._opened(path, from_start=from_start) as file:
+        key = _place_key(path, reader)
+        async with self._opened(path, key, from_start=from_start) as file:
             while True:
-                await self._drain(file, _place_key(path), reader)
+                await self._drain(file, key, reader)
                 await asyncio.sleep(idle_s)
 
     async def catch_up(self, path: Path, reader: Reader, *, from_start: bool = False) -> int:
         """Take in what is new in a log, once, and keep the place; how many lines. Raises OSError as `follow` does."""
-        async with self._opened(path, from_start=from_start) as file:
-            return await self._drain(file, _place_key(path), reader)
+        key = _place_key(path, reader)
+        async with self._opened(path, key, from_start=from_start) as file:
+            return await self._drain(file, key, reader)
 
     @asynccontextmanager
-    async def _opened(self, path: Path, *, from_start: bool) -> AsyncIterator[LogFile]:
-        kept = Place.from_bytes(await self.kept_place(_place_key(path)))
+    async def _opened(self, path: Path, key: str, *, from_start: bool) -> AsyncIterator[LogFile]:
+        kept = Place.from_bytes(await self.kept_place(key))
         file = LogFile(path, kept, from_start=from_start)
         try:
             if kept is None and (place := file.place()) is not None:
-                await self.keep_place(_place_key(path), place.to_bytes())
+                await self.keep_place(key, place.to_bytes())
             yield file
         finally:
             file.close()
@@ -133,6 +140,9 @@ class Feedback:
         for one in reader.block(block, self._now()):
             if isinstance(one, Arrival):
                 self._remember(one)
+                continue
+            if isinstance(one, Attempt):
+                await self._patiently(partial(self._pipeline.logged_in, one))
                 continue
             has_spoken = one.status == "bounced" or bool(one.relay) or " refused to talk" in one.reply
             meaning = self._meaning(one) if has_spoken else None
@@ -289,5 +299,5 @@ def _sent(row: DecisionRow | None) -> dict[str, str]:
     return {"ip": row.decision.ip, "domain": row.mail_from.rpartition("@")[2].lower()} if row is not None else {}
 
 
-def _place_key(path: Path) -> str:
-    return f"log:{path}"
+def _place_key(path: Path, reader: Reader) -> str:
+    return f"{reader.place_kind}:{path}"

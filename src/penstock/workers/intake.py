@@ -15,6 +15,7 @@ from msgspec import Struct
 from penstock.config import Settings
 from penstock.model import Reply
 from penstock.protocols.deliveries import FORMATS, Reader
+from penstock.protocols.login_lines import logins
 from penstock.protocols.reports import MOST_BYTES
 from penstock.workers.feedback import Feedback
 
@@ -37,8 +38,10 @@ class Intake:
         journalctl: str = "journalctl",
     ) -> None:
         self._settings = settings.feedback
+        self._logins = settings.logins
         self._feedback = feedback
         self._reader = log_reader(settings.feedback.log_format)
+        self._login_reader = login_reader()
         self._journalctl = journalctl
         self._failed = failed
 
@@ -47,10 +50,17 @@ class Intake:
         async with asyncio.TaskGroup() as group:
             for path in self._settings.logs:
                 group.create_task(self._again(f"log {path}", partial(self._feedback.follow, path, self._reader)))
+            for path in self._logins.logs:
+                follow = partial(self._feedback.follow, path, self._login_reader)
+                group.create_task(self._again(f"login log {path}", follow))
             for folder in self._settings.mailboxes:
                 group.create_task(self._again(f"mailbox {folder}", partial(self._empty_often, folder)))
-            if self._settings.journal_units:
-                group.create_task(self._again("journal", self._follow_journal))
+            for units, reader in (
+                (self._settings.journal_units, self._reader),
+                (self._logins.journal_units, self._login_reader),
+            ):
+                if units:
+                    group.create_task(self._again("journal", partial(self._follow_journal, units, reader)))
 
     async def _again(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -65,9 +75,8 @@ class Intake:
             await empty(folder, self._feedback)
             await asyncio.sleep(_MAILBOX_S)
 
-    async def _follow_journal(self) -> None:
-        units = self._settings.journal_units
-        key = f"journal:{','.join(units)}"
+    async def _follow_journal(self, units: list[str], reader: Reader) -> None:
+        key = f"{'journal' if reader is self._reader else 'login-journal'}:{','.join(units)}"
         cursor = await self._feedback.kept_place(key)
         command = [self._journalctl, "--output=json", "--follow", "--no-tail" if cursor else "--lines=0"]
         command += [f"--after-cursor={cursor.decode()}"] if cursor else []
@@ -79,7 +88,7 @@ class Intake:
         try:
             while lines := await _gathered(process.stdout):
                 entries = [one for line in lines if (one := _Entry.read(line)) is not None]
-                await self._feedback.take_block(b"".join(one.as_line() for one in entries), self._reader)
+                await self._feedback.take_block(b"".join(one.as_line() for one in entries), reader)
                 if entries:
                     await self._feedback.keep_place(key, entries[-1].cursor.encode())
         finally:
@@ -92,6 +101,11 @@ class Intake:
 def log_reader(log_format: str) -> Reader:
     """A reader of delivery logs that are written in this machine's time."""
     return Reader(FORMATS[log_format], datetime.now().astimezone().tzinfo or UTC)
+
+
+def login_reader() -> Reader:
+    """A reader of logs that tell of logins, whoever writes them."""
+    return Reader(logins, datetime.now().astimezone().tzinfo or UTC, place_kind="login-log")
 
 
 class _Entry(Struct, frozen=True):
