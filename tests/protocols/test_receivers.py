@@ -189,6 +189,59 @@ def test_a_reply_means_what_its_receiver_documents(reply, reason, level, scope, 
     assert (found.reason, found.level, found.scope, found.receiver) == (reason, level, scope, receiver)
 
 
+# Wordings that no rule has as a whole: two words near each other decide, or one where nothing else does.
+WORDINGS = [
+    ("550 There is no person of that name at this address", "unknown-user", "hard"),
+    ("550 The mailbox <ann@far.example> could not be located; it is not valid", "unknown-user", "hard"),
+    ("550 <ann@far.example> n'existe pas chez nous, destinataire introuvable", "unknown-user", "hard"),
+    ("550 5.7.1 <ann@far.example>: Recipient address rejected: an account that is closed", "mailbox-disabled", "hard"),
+    ("550 This customer's account is on hold, suspended by us", "mailbox-disabled", "hard"),
+    ("550 La boîte du destinataire est pleine", "mailbox-full", "soft"),
+    ("550 The user's disk space is all used up", "mailbox-full", "soft"),
+    ("550 Nothing for that domain: it has no route", "unknown-domain", "hard"),
+    ("554 Your host is on our deny list", "ip-blocked", "block"),
+    ("554 Messages from 192.0.2.7 are not welcome", "ip-blocked", "block"),
+    ("554 Blocked - see https://far.example/why", "ip-blocked", "block"),
+    ("550 We don't talk to servers without a reverse name: fix your DNS", "authentication", "policy"),
+    ("550 The message hasn't passed our DMARC check", "authentication", "policy"),
+    ("550 This e-mail was held by our content filter", "spam-content", "block"),
+    ("550 A mass mailing, and we take none: bulk.", "spam-content", "block"),
+    ("550 The letter is bigger than our size allows: message too large by far", "message-too-big", "policy"),
+    ("550 Authentication failed, your password is wrong", "relaying-denied", "policy"),
+    ("550 We need a better cipher", "tls", "policy"),
+    ("451 Trop de connexions de votre part", "rate-limited", "soft"),
+    ("550 You hit the hourly threshold of messages", "rate-limited", "soft"),
+    ("550 A loop: the message passed here before", "network", "soft"),
+    ("550 The delivery program ended with exit status 75", "system", "soft"),
+    ("550 The sender is not one whom this person takes mail from", "policy", "policy"),
+    ("550 Rejected by user", "policy", "hard"),
+    ("550 Headers of this kind we do not take", "policy", "policy"),
+    ("550 Not this subscriber", "unclear", "hard"),
+    ("450 Not this subscriber", "unclear", "soft"),
+]
+
+
+@pytest.mark.parametrize(("reply", "reason", "level"), WORDINGS, ids=[one[0][:50] for one in WORDINGS])
+def test_wordings_that_nobody_listed_are_understood(reply, reason, level):
+    """Receivers say the same in many ways, and in many languages."""
+    found = REPLIES.read(reply)
+
+    assert (found.reason, found.level) == (reason, level)
+
+
+def test_an_address_tells_nothing_of_the_reason():
+    """A mailbox may be called spam, or full."""
+    for name in ("spam", "full", "blocked", "policy", "greylist"):
+        assert REPLIES.read(f"550 <{name}@far.example>... User unknown").reason is Reason.UNKNOWN_USER
+
+
+def test_prose_is_not_guessed_at():
+    """Near each other, or alone, words decide in a reply only: a report's prose has too many of them."""
+    prose = "Your message was not welcome to one person. A user may be held up, and an address is a thing."
+
+    assert REPLIES.read(prose, guess=False).reason is Reason.UNCLEAR
+
+
 def test_the_words_of_the_mta_around_a_reply_are_not_the_receivers():
     """Postfix names the receiver's host and address, which must not pass for ours, and what it was answering to."""
     line = (
@@ -250,10 +303,12 @@ def test_every_receiver_says_where_its_words_come_from():
 
 def test_words_are_written_as_they_are_looked_for():
     """Rules are lower case and single-spaced, or they would never fit."""
-    rules = [rule for one, _ in REPLIES._receivers for rule in one.rules] + list(REPLIES._data.phrase)
+    rules = [rule for one, _ in REPLIES._receivers for rule in one.rules] + list(
+        REPLIES._data.phrase + REPLIES._data.hint
+    )
 
     for rule in rules:
-        for word in (*rule.any, *rule.all, *rule.but):
+        for word in (*rule.any, *rule.all, *rule.but, *rule.what, *rule.how):
             assert word == word.lower() and "  " not in word
 
 
@@ -274,7 +329,23 @@ def test_any_text_is_read(text, status, code):
 
 
 @pytest.mark.parametrize(
-    "piece", ["550 5.7.1 ", "1.", ":", "::1", "aup#-", "https://", "ofr_", "blocked using a.", "host ", "(in reply to "]
+    "piece",
+    [
+        "550 5.7.1 ",
+        "1.",
+        ":",
+        "::1",
+        "aup#-",
+        "https://",
+        "ofr_",
+        "blocked using a.",
+        "host ",
+        "(in reply to ",
+        "user ",
+        "ip mailbox ",
+        "a@b ",
+        "é",
+    ],
 )
 def test_reading_takes_no_longer_than_the_reply_is_long(piece):
     """No reply makes a pattern wander: what is long is cut, and what is cut is read once."""

@@ -3,7 +3,9 @@
 import base64
 import tarfile
 import time
+import tomllib
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,21 @@ def test_a_bounce_in_prose_names_its_recipients_and_why(raw, wanted):
     assert isinstance(found, Bounce) and not found.is_standard
     assert [one.recipient for one in found.recipients] == [address for address, _ in wanted]
     assert reasons(found) == [reason for _, reason in wanted]
+
+
+CASES = Path(__file__).parent.parent / "cases"
+SYSTEMS = tomllib.loads((CASES / "bounce-prose.toml").read_text("utf-8"))["bounce"]
+
+
+@pytest.mark.parametrize("case", SYSTEMS, ids=[one["system"] for one in SYSTEMS])
+def test_the_prose_of_many_systems_is_read(case):
+    """Each has its own form; whom it names and how bad it is come out of what they have in common."""
+    more = "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
+    found = read_returned(prose(case["text"], sender=case["from"], subject=case["subject"], more=more))
+
+    assert isinstance(found, Bounce)
+    levels = {one.recipient: dsn.meaning(one, REPLIES).level for one in found.recipients}
+    assert levels.get(case["recipient"]) == case["level"], levels
 
 
 def test_the_copy_in_prose_leads_back():
@@ -355,3 +372,32 @@ def test_bounces_of_the_sample_set_name_a_recipient():
     named = [one for one in read if isinstance(one, Bounce) and all("@" in each.recipient for each in one.recipients)]
 
     assert len(named) >= 0.97 * len(samples)
+
+
+def levels_of(raw):
+    """What a sample means, in the words of the labels."""
+    found = read_returned(raw)
+    if isinstance(found, Bounce):
+        return [dsn.meaning(one, REPLIES).level.value for one in found.recipients]
+    return [{Complaint: "complaint", AutoReply: "auto"}.get(type(found), "none")]
+
+
+def test_samples_mean_what_their_labels_say():
+    """At least 97 % of levels agree: hard, soft, policy or block for each recipient, or the kind of message."""
+    wanted = dict(
+        line.split(" ", 1)
+        for line in (CASES / "bounce-levels.txt").read_text("utf-8").splitlines()
+        if not line.startswith("#")
+    )
+    samples = {Path(name).stem: raw for name, raw in corpus("").items()}
+    assert samples.keys() == wanted.keys()
+    pairs = [
+        (name, one, each)
+        for name, raw in samples.items()
+        for one, each in zip_longest(wanted[name].split(), levels_of(raw), fillvalue="-")
+    ]
+
+    wrong = [one for one in pairs if one[1] != one[2]]
+
+    print(f"{len(pairs) - len(wrong)} of {len(pairs)} levels agree; not: {wrong}")
+    assert len(wrong) <= 0.03 * len(pairs), wrong

@@ -51,11 +51,16 @@ _SUBJECTS = tuple(
     undeliverable; mail status; rejected message; delivery delay; warning: message; nicht zustellbar; non
     recapitabile; onbestelbaar; no se puede entregar; 配信不能; could not send message; message rejected; message
     bounced; error sending; notification d'état; notificación; user unknown; address not found; unable to deliver;
-    mail error
+    mail error; mail delivery status; loop alert; not member article
     """.replace("\n    ", " ")
     .strip()
     .split("; ")
 )
+
+_NOT_DELIVERED = ("not be delivered", "cannot be delivered", "not delivered", "unable to deliver", "undeliverable")
+_TRANSCRIBED = re.compile(r"(?m)^[45]\d\d <([^<>\s]{3,320})>\.\.\. ")
+"""A recipient in the transcript of a Sendmail."""
+_SENDER_LINE = re.compile(r"(?mi)^\W{0,20}(?:mail )?from ?:.{1,400}$")
 
 
 class Failed(Struct, frozen=True):
@@ -104,23 +109,23 @@ def read_bounce(report: Report) -> Bounce | None:
 def meaning(failed: Failed, replies: Replies) -> ReplyMeaning:
     """What the failure of one recipient means: the receiver's words first, then the report's own, then all of them."""
     domain = failed.recipient.rpartition("@")[2]
+    texts = [one for one in (failed.diagnostic, failed.words, failed.report) if any(map(str.isalpha, one))] or [""]
     best: ReplyMeaning | None = None
-    for text in (failed.diagnostic, failed.words, failed.report):
-        if not any(one.isalpha() for one in text):
-            continue
-        found = replies.read(text, status=failed.status, domain=domain, mx=failed.remote_mta)
+    # What stands nearest is a reply; prose around it is believed only where it says plainly what the reply does not.
+    for text, guess in [(texts[0], True), *((one, False) for one in texts[1:]), *((one, True) for one in texts[1:])]:
+        found = replies.read(text, status=failed.status, domain=domain, mx=failed.remote_mta, guess=guess)
         is_better = best is None or (best.reason is Reason.UNCLEAR and found.reason is not Reason.UNCLEAR)
-        may_replace = text is failed.words or not failed.diagnostic
+        may_replace = not guess and (text is failed.words or not failed.diagnostic)
         if is_better or (best and best.reason in _VAGUE and found.reason not in _VAGUE and may_replace):
             best = found
-    best = best or replies.read("", status=failed.status, domain=domain, mx=failed.remote_mta)
+    assert best is not None
     if failed.action == "delayed" and best.level is Level.HARD:
         best = replace(best, level=Level.SOFT)  # the report itself says that it goes on trying
     return best
 
 
 def looks_like_bounce(report: Report) -> bool:
-    """Whether the sender and the subject are those of a bounce."""
+    """Whether sender and subject are those of a bounce, or nobody sent it and its words are."""
     fields = report.fields
     if "x-failed-recipients" in fields:
         return True
@@ -129,7 +134,9 @@ def looks_like_bounce(report: Report) -> bool:
     is_null = fields.get("return-path", "").replace(" ", "") in ("<>", "<MAILER-DAEMON>")
     says_so = any(one in subject for one in _SUBJECTS)
     has_code = is_daemon and bool(_REFUSED.search(report.text))
-    return says_so or has_code or ((is_daemon or is_null) and (report.has_original or (is_daemon and is_null)))
+    says_within = is_null and any(one in report.text[:2000].lower() for one in _NOT_DELIVERED)
+    is_returned = (is_daemon or is_null) and (report.has_original or (is_daemon and is_null))
+    return says_so or has_code or says_within or is_returned
 
 
 def _from_fields(fields: Mapping[str, str], text: str) -> Failed:
@@ -155,10 +162,13 @@ def _from_prose(report: Report) -> tuple[Failed, ...]:
     text, own = report.text, set(addresses(report.fields.get("to", "")))
     named = addresses(report.fields.get("x-failed-recipients", ""))
     if not named:
-        sender = report.original.mail_from
         found = addresses(text)
-        named = [one for one in found if one not in own and one != sender and not _is_daemon(one)]
-        both = [one for one in named if one in report.original.recipients]
+        senders = {report.original.mail_from} | {
+            one for line in _SENDER_LINE.findall(text) for one in addresses(line)[:1]
+        }
+        named = [one for one in found if one not in own | senders and not _is_daemon(one)]
+        sure = set(report.original.recipients) | set(_TRANSCRIBED.findall(text))
+        both = [one for one in named if one in sure]
         named = (
             both
             or named[:5]

@@ -1,8 +1,12 @@
 """What a receiver's reply means: why the mail is refused, how badly, and whose doing it is.
 
 The rules are data (`replies.toml`, which says in which order they are tried), since receivers change their words. Plain
-substrings decide, and one short bounded pattern for each receiver that numbers its reasons: whatever a reply contains,
-reading it takes time in proportion to its length, which is cut.
+substrings decide, pairs of words that stand near each other, and one short bounded pattern for each receiver that
+numbers its reasons: whatever a reply contains, reading it takes time in proportion to its length, which is cut.
+
+Levels are what an operator would say. A mailbox that is shut, or whose owner takes no mail, is `hard`: writing again
+changes nothing. Whoever has a rule that the mail does not meet (size, form, authentication, names of hosts, no relay)
+is `policy`, as is a reverse name that is wanted; whoever calls us or the mail abusive is `block`.
 """
 
 from __future__ import annotations
@@ -10,11 +14,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 _LONGEST = 4096
 
@@ -114,6 +121,8 @@ class _Rule(Struct, frozen=True, forbid_unknown_fields=True):
     any: tuple[str, ...] = ()
     all: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
+    what: tuple[str, ...] = ()
+    how: tuple[str, ...] = ()
     status: str = ""
     scope: Scope | None = None
     level: Level | None = None
@@ -126,7 +135,13 @@ class _Rule(Struct, frozen=True, forbid_unknown_fields=True):
             (not self.any or _has_one(text, self.any))
             and all(one in text for one in self.all)
             and not _has_one(text, self.but)
+            and (not self.what or _are_near(text, self.what, self.how))
         )
+
+    def plain(self) -> _Rule:
+        """The same rule for a text made plain."""
+        words = (tuple(map(_plain, one)) for one in (self.any, self.all, self.but, self.what, self.how))
+        return replace(self, **dict(zip(("any", "all", "but", "what", "how"), words, strict=True)))
 
 
 class _Receiver(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +167,7 @@ class _Data(Struct, frozen=True, forbid_unknown_fields=True):
     phrase: tuple[_Rule, ...]
     status: Mapping[str, Reason]
     weak: Mapping[str, Reason]
+    hint: tuple[_Rule, ...]
 
 
 # The digits around keep IP addresses and version numbers from passing for a code.
@@ -165,6 +181,12 @@ _URL = re.compile(r"https?://[^\s<>\"'()\[\]]{3,300}")
 _IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w:]|\.\d)")
 _NAMED_IP = re.compile(rf" ?[\[(<]?{_IP.pattern}[\])>]?")
 """An address within a phrase: `your IP [192.0.2.1] is listed`."""
+_FROM_IP = re.compile(rf" from {_NAMED_IP.pattern}")
+_MAILBOX = re.compile(r"<?(?<![\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]{1,128}@[\w.-]{1,255}>?")
+_WHICH = re.compile(r"recipient address rejected: (?=\w)")
+"""Postfix tells what it looked at before it tells what is wrong."""
+_JOINS = str.maketrans(dict.fromkeys('-_"`<>', " "))
+_NEAR = 40
 _USING = re.compile(
     r"\b(?:blocked|listed|found|rejected|denied) (?:using|by|in|on|at) ((?:[a-z0-9-]{1,40}\.){1,5}[a-z]{2,12})\b"
 )
@@ -176,6 +198,34 @@ def _has_one(text: str, words: tuple[str, ...]) -> bool:
         if one in text:
             return True
     return False
+
+
+def _are_near(text: str, what: tuple[str, ...], how: tuple[str, ...]) -> bool:
+    """Whether a word of each stands within `_NEAR` characters of the other, in either order; without `how`, whether a
+    word of `what` is there."""
+    if not _has_one(text, what) or (how and not _has_one(text, how)):
+        return False
+    return bool(_near(what, how).search(text))
+
+
+@cache
+def _near(what: tuple[str, ...], how: tuple[str, ...]) -> re.Pattern[str]:
+    """Words begin where they are looked for, and may go on: `user` is in `users`, but `ip` is not in `recipient`."""
+    one, other = (r"(?<![^\W_])(?:" + "|".join(map(re.escape, words)) + ")" for words in (what, how))
+    if not how:
+        return re.compile(one)
+    return re.compile(f"{one}.{{0,{_NEAR}}}?{other}|{other}.{{0,{_NEAR}}}?{one}")
+
+
+def _plain(text: str) -> str:
+    """A text in lower case in the form in which phrases are compared: without accents, addresses and named IPs, `n't`
+    written out, and one space for what joins words."""
+    if not text.isascii():
+        apart = unicodedata.normalize("NFKD", text.replace("’", "'"))[:_LONGEST]
+        text = "".join(one for one in apart if not unicodedata.combining(one))
+    text = _FROM_IP.sub(" from ip ", _WHICH.sub("", _MAILBOX.sub("@", text)))
+    text = _NAMED_IP.sub("", text).replace("can't", "can not").replace("cannot", "can not").replace("n't", " not")
+    return " ".join(text.translate(_JOINS).split())
 
 
 def _in_range(status: str, wanted: str) -> bool:
@@ -199,6 +249,8 @@ class Replies:
             raise ValueError(f"the rules for replies: {error}") from error
         self._receivers = [(one, re.compile(one.code) if one.code else None) for one in data.receiver]
         self._data = data
+        self._phrases = tuple(one.plain() for one in data.phrase)
+        self._hints = tuple(one.plain() for one in data.hint)
         self._by_domain = {domain: one.name for one in data.receiver for domain in one.domains}
         self._by_mx = {name: one.name for one in data.receiver for name in one.mx}
 
@@ -206,9 +258,12 @@ class Replies:
         """The receiver group of a recipient's domain, or of the host that took the mail; empty where unknown."""
         return _nearest(mx, self._by_mx) or _nearest(domain, self._by_domain)
 
-    def read(self, text: str, *, code: int = 0, status: str = "", domain: str = "", mx: str = "") -> ReplyMeaning:
+    def read(
+        self, text: str, *, code: int = 0, status: str = "", domain: str = "", mx: str = "", guess: bool = True
+    ) -> ReplyMeaning:
         """What a reply means. `text` may have code, status and the MTA's `host … said:` around it; what it says of
-        itself goes before `code` and `status`, which are what the MTA made of it."""
+        itself goes before `code` and `status`, which are what the MTA made of it. Words that only stand near each
+        other, or alone, say nothing in a text that is no reply (`guess` is False)."""
         folded = " ".join(text[:_LONGEST].lower().split())
         if said := _HOST_SAID.match(folded):
             mx = mx or said[1]
@@ -218,14 +273,17 @@ class Replies:
         if told := _STATUS.search(folded):
             status = told[1]
         receiver = self.receiver_of(domain, mx)
-        rule, blocklist, group = self._rule(folded, code, status, receiver)
+        rule, blocklist, group = self._rule(folded, code, status, receiver, guess)
         level, scope = _USUAL[rule.reason]
+        level = rule.level or level
         if rule.reason is Reason.UNCLEAR and (code >= 500 or status.startswith("5")):
             level = Level.HARD
+        elif rule.reason is Reason.UNCLEAR and (code or status):
+            level = Level.SOFT
         ip, url = _IP.search(folded), _URL.search(folded)
         return ReplyMeaning(
             rule.reason,
-            rule.level or level,
+            level,
             rule.scope or scope,
             receiver or group,
             blocklist,
@@ -239,7 +297,7 @@ class Replies:
         """The name of a reply's reason, as the pipeline asks for it; empty for an empty reply."""
         return self.read(text).reason.value if text.strip() else ""
 
-    def _rule(self, text: str, code: int, status: str, receiver: str) -> tuple[_Rule, str, str]:
+    def _rule(self, text: str, code: int, status: str, receiver: str, guess: bool) -> tuple[_Rule, str, str]:
         """The rule that decides, the blocklist that is named, and the group whose words these are."""
         blocklist, listed = self._blocklist(text)
         for one, pattern in self._receivers:
@@ -257,13 +315,17 @@ class Replies:
         detail = status[2:]
         if detail in self._data.status:
             return _Rule(self._data.status[detail]), "", receiver
-        plain = _NAMED_IP.sub("", text)
-        for rule in self._data.phrase:
-            if rule.fits(plain, status):
+        plain = _plain(text)
+        for rule in self._phrases:
+            if (guess or not rule.what) and rule.fits(plain, status):
                 return rule, "", receiver
         weak = self._data.weak.get(detail) or self._data.weak.get(detail.partition(".")[0])
         if weak is Reason.POLICY and status.startswith("4"):
             weak = Reason.SYSTEM  # a rule that may be another tomorrow is trouble of theirs
+        if weak in (None, Reason.UNCLEAR) and guess:
+            for rule in self._hints:
+                if rule.fits(plain, status):
+                    return rule, "", receiver
         return _Rule(weak or _BY_CODE.get(code, Reason.UNCLEAR)), "", receiver
 
     def _blocklist(self, text: str) -> tuple[str, Reason]:

@@ -38,9 +38,10 @@ _TELLING = ("final-recipient", "feedback-type", "reporting-mta", "source-ip")
 _COPY = re.compile(
     r"^(?:[->=*+_ ]{2,60}+.{0,80}(?:copy of (?:the|your) message|original m(?:essage|ail)|returned message"
     r"|message header|unsent message|begin message|undelivered message|message text|headers? follow|body of).{0,60}"
-    r"|.{0,30}(?:message headers? follow|original message follows|copy of the message|text of your message follows"
-    r"|headers? of the (?:original )?message|message was:|original message:|received: header|the following is a copy)"
-    r".{0,60}|(?:return-path|received|x-mailer|message-id|mime-version|dkim-signature): .{1,200})$",
+    r"|.{0,30}(?:message headers? follow|original m(?:essage|ail)(?: as)? follows|copy of the message"
+    r"|text of your message follows|headers? of the (?:original )?message|message was:|original message:"
+    r"|received: header|the following is a copy)"
+    r".{0,60}|(?:return-path|received|x-mailer|message-id|mime-version|dkim-signature): ?\S.{0,200})$",
     re.IGNORECASE | re.MULTILINE,
 )
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,60}):[ \t]*(.*(?:\r?\n[ \t]+\S.*){0,20})$", re.MULTILINE)
