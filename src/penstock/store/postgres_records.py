@@ -21,7 +21,7 @@ from penstock.store.postgres import Connection, Postgres, fit
 from penstock.store.postgres_learnt import PostgresLearnt
 from penstock.store.postgres_people import PostgresPeople
 from penstock.store.postgres_writer import Writer
-from penstock.store.search import accounts_sql, decision_conditions, held_conditions
+from penstock.store.search import accounts_sql, decisions_sql, held_conditions
 
 T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
@@ -66,9 +66,8 @@ class PostgresRecords(PostgresLearnt, PostgresPeople):
 
     async def decisions(self, search: DecisionSearch) -> list[DecisionRow]:
         """Decisions, newest first, one page."""
-        where, values = decision_conditions(search, "%s")
-        sql = f"SELECT packed FROM decisions WHERE {where} ORDER BY id DESC LIMIT %s"  # noqa: S608
-        return await self._all(_decision, sql, *values, search.limit)
+        sql, values = decisions_sql(search, "decisions.packed", "%s", "JOIN")
+        return await self._all(_decision, sql, *values)
 
     async def delivery(self, decision_id: str) -> Delivered | None:
         """What the next hop answered for a decision."""

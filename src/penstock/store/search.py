@@ -13,9 +13,22 @@ _LATEST_S = 3600.0
 """A decision's id is made when its message begins to come in, at most so long before it is dated."""
 
 
-def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[Any]]:
-    """The WHERE of a search over `decisions`, and its values; `mark` is how the driver writes a parameter."""
-    conditions, values = ["1 = 1"], list[Any]()
+def decisions_sql(search: DecisionSearch, row: str, mark: str, join: str) -> tuple[str, list[Any]]:
+    """The question after decisions, newest first, and its values; `row` is the column of the packed row, `mark` how the
+    driver writes a parameter, `join` how the backend is told to begin at the first of two tables.
+
+    What was sent to a recipient, or by an IP, stands in tables of their own in the order of ids: they lead, so that a
+    page of it takes a few steps, however much there is.
+    """
+    conditions, values, source, id = ["1 = 1"], list[Any](), "decisions", "decisions.id"
+    for table, name, value in (("recipients", "rcpt", search.rcpt_to), ("sent", "ip", search.ip)):
+        if value and source == "decisions":
+            source, id = f"{table} {join} decisions ON decisions.id = {table}.id", f"{table}.id"
+            conditions.append(f"{table}.{name} = {mark}")
+            values.append(value)
+        elif value:
+            conditions.append(f"decisions.id IN (SELECT id FROM {table} WHERE {name} = {mark})")  # noqa: S608
+            values.append(value)
     for column in ("account", "tenant", "reason", "queue_id", "message_id", "mail_from"):
         if getattr(search, column):
             conditions.append(f"{column} = {mark}")
@@ -28,21 +41,17 @@ def decision_conditions(search: DecisionSearch, mark: str) -> tuple[str, list[An
     elif search.action:
         conditions.append(f"wanted = {mark} AND (wanted <> 'accept' OR action <> 'accept')")  # the index's own words
         values.append(search.action)
-    if search.rcpt_to:
-        conditions.append(f"id IN (SELECT id FROM recipients WHERE rcpt = {mark})")  # noqa: S608
-        values.append(search.rcpt_to)
-    if search.ip:
-        conditions.append(f"id IN (SELECT id FROM sent WHERE ip = {mark})")  # noqa: S608
-        values.append(search.ip)
-    for bound, operator, column in ((search.since, ">=", "at"), (search.until, "<", "at"), (search.before, "<", "id")):
+    for bound, operator, column in ((search.since, ">=", "at"), (search.until, "<", "at"), (search.before, "<", id)):
         if bound:
             conditions.append(f"{column} {operator} {mark}")
             values.append(bound)
     if search.since > _LATEST_S:
         # Ids sort by time, and every index ends with them: what is older is not even looked at.
-        conditions.append(f"id >= {mark}")
+        conditions.append(f"{id} >= {mark}")
         values.append(make_id(search.since - _LATEST_S, 0))
-    return " AND ".join(conditions), values
+    where = " AND ".join(conditions)
+    sql = f"SELECT {row} FROM {source} WHERE {where} ORDER BY {id} DESC LIMIT {mark}"  # noqa: S608
+    return sql, [*values, search.limit]
 
 
 ACCOUNT_ORDERS = {

@@ -34,7 +34,7 @@ from penstock.store.ports import (
     StoreUnavailable,
     Turn,
 )
-from penstock.store.search import accounts_sql, decision_conditions, held_conditions
+from penstock.store.search import accounts_sql, decisions_sql, held_conditions
 from penstock.store.spool import Spool
 from penstock.store.sqlite_learnt import SqliteLearnt
 from penstock.store.sqlite_people import SqlitePeople
@@ -111,9 +111,8 @@ class SqliteStore(SqliteLearnt, SqlitePeople):
 
     async def decisions(self, search: DecisionSearch) -> list[DecisionRow]:
         """Decisions, newest first, one page."""
-        where, values = decision_conditions(search, "?")
-        sql = f"SELECT row FROM decisions WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608
-        return await self._all(_decision, sql, (*values, search.limit))
+        sql, values = decisions_sql(search, "decisions.row", "?", "CROSS JOIN")
+        return await self._all(_decision, sql, tuple(values))
 
     async def delivery(self, decision_id: str) -> Delivered | None:
         """What the next hop answered for a decision."""
