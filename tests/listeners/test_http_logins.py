@@ -5,30 +5,12 @@ import json
 import pytest
 from test_http import ELSEWHERE, Running
 
-from neighbours.gate import FakeGate
+from neighbours.gate import LoginGate
 from penstock.attempts import Permission
 from penstock.store.ports import StoreUnavailable
 
 QUESTION = json.dumps({"login": "joe@example.com", "remote": "192.0.2.7", "protocol": "imap", "pwhash": "04"}).encode()
 REFUSAL = Permission(True, True, "PS-LOGIN", "sasl:joe@example.com")
-
-
-class Logins(FakeGate):
-    """Says what it is told to say of logins, and remembers what it was told."""
-
-    def __init__(self, permission=None, trouble=None):
-        super().__init__()
-        self.permission, self.trouble = permission or Permission(), trouble
-        self.asked, self.counted = [], []
-
-    async def may_log_in(self, attempt):
-        self.asked.append(attempt)
-        return self.permission
-
-    async def logged_in(self, attempt):
-        if self.trouble:
-            raise self.trouble
-        self.counted.append(attempt)
 
 
 def report(**more):
@@ -37,7 +19,7 @@ def report(**more):
 
 async def test_dovecot_asks_and_reports():
     """A question counts nothing, a report does."""
-    gate = Logins()
+    gate = LoginGate()
     async with Running(gate) as running:
         status, answer = await running.ask("/?command=allow", QUESTION)
         assert (status, json.loads(answer)) == (200, {"status": 0, "msg": "", "r_attrs": {}})
@@ -50,7 +32,7 @@ async def test_dovecot_asks_and_reports():
 
 async def test_a_refusal_is_told_and_its_report_is_no_evidence():
     """Below nought, with a reason for the client; what we refused ourselves is not counted against anybody."""
-    gate = Logins(REFUSAL)
+    gate = LoginGate(REFUSAL)
     async with Running(gate) as running:
         _, answer = await running.ask("/?command=allow", QUESTION)
         await running.ask("/?command=report", report(success=False, policy_reject=True))
@@ -62,7 +44,7 @@ async def test_a_refusal_is_told_and_its_report_is_no_evidence():
 
 async def test_a_panel_asks_and_tells_in_one_call():
     """With `ok` the login is counted where it may go on, without it only asked about."""
-    gate = Logins()
+    gate = LoginGate()
     body = {"login": "joe@example.com", "ip": "192.0.2.7"}
     async with Running(gate) as running:
         await running.ask("/login", json.dumps(body).encode())
@@ -80,7 +62,7 @@ async def test_a_panel_with_the_password_tells_of_a_changed_one():
     """By login, or by account; nobody else may, trusted or not, since it lets an account in."""
     told, trouble = [], []
 
-    class Passwords(Logins):
+    class Passwords(LoginGate):
         async def password_changed(self, account, **more):
             if trouble:
                 raise trouble[0]
@@ -104,7 +86,7 @@ async def test_a_panel_with_the_password_tells_of_a_changed_one():
 
 async def test_a_store_that_is_away_loses_a_login_and_no_answer():
     """Dovecot is not kept waiting, and the loss is counted."""
-    gate = Logins(trouble=StoreUnavailable("gone"))
+    gate = LoginGate(trouble=StoreUnavailable("gone"))
     async with Running(gate) as running:
         status, _ = await running.ask("/?command=report", report())
 
@@ -114,7 +96,7 @@ async def test_a_store_that_is_away_loses_a_login_and_no_answer():
 @pytest.mark.parametrize(("path", "body"), [("/?command=allow", QUESTION), ("/login", b'{"login":"joe","ip":""}')])
 async def test_strangers_neither_ask_nor_tell(path, body):
     """Or anybody could speak against an account."""
-    gate = Logins()
+    gate = LoginGate()
     async with Running(gate, ELSEWHERE, password="word") as running:
         assert (await running.ask(path, body))[0] == 403
         assert (await running.ask(path, body, Password="wrong"))[0] == 403
@@ -129,7 +111,7 @@ async def test_strangers_neither_ask_nor_tell(path, body):
 )
 async def test_what_cannot_be_read_says_so(path, body, status):
     """A misconfigured client finds out why."""
-    async with Running(Logins()) as running:
+    async with Running(LoginGate()) as running:
         found, answer = await running.ask(path, body)
 
     assert found == status and json.loads(answer)["error"]
@@ -137,7 +119,7 @@ async def test_what_cannot_be_read_says_so(path, body, status):
 
 async def test_many_questions_go_over_one_connection():
     """Dovecot keeps its connections open."""
-    async with Running(Logins()) as running:
+    async with Running(LoginGate()) as running:
         reader, writer = await running.open()
         head = f"POST /?command=allow HTTP/1.1\r\nHost: x\r\nContent-Length: {len(QUESTION)}\r\n\r\n".encode()
         writer.write((head + QUESTION) * 3)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 
+from penstock.attempts import Permission
 from penstock.model import Account, Action, Admission, Decision, Kind, Reply, Standing, make_id
 
 ACCOUNT = Account("sasl", "joe@example.com", "example.com")
@@ -37,6 +38,24 @@ class FakeGate:
 
     async def delivered(self, delivered):
         self.told.append(delivered)
+
+
+class LoginGate(FakeGate):
+    """Says what it is told to say of logins, and remembers what it was asked and told."""
+
+    def __init__(self, permission=None, trouble=None):
+        super().__init__()
+        self.permission, self.trouble = permission or Permission(), trouble
+        self.asked, self.counted = [], []
+
+    async def may_log_in(self, attempt):
+        self.asked.append(attempt)
+        return self.permission
+
+    async def logged_in(self, attempt):
+        if self.trouble:
+            raise self.trouble
+        self.counted.append(attempt)
 
 
 class Surroundings:

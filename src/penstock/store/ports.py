@@ -1,8 +1,9 @@
 """What the rest of Penstock asks of its memory: hot state by key, records by search.
 
-Hot state is bytes by key, grouped into slots: all keys of one slot change together or not at all. An account
-and its sources share the slot `a:<account>`; a campaign has its own, `c:<fingerprint>`; a tenant `t:<name>`. That
-is what Valkey Cluster can promise too (one hash tag, one slot). The *meaning* of the bytes is the judge's alone.
+Hot state is bytes by key, grouped into slots: all keys of one slot change together or not at all. An account, its
+sources and its logins share the slot `a:<account>`; a campaign has its own, `c:<fingerprint>`; a tenant `t:<name>`; an
+address that logs in `g:<address>`. That is what Valkey Cluster can promise too (one hash tag, one slot). The *meaning*
+of the bytes is the judge's alone.
 
 A `Turn` is one atomic read-judge-write of one slot. Its step is a pure function and may be run more than once
 (a backend that finds the slot changed underneath runs it again), so it must depend on nothing but its argument.
