@@ -135,8 +135,9 @@ class EnforcementSection(Section):
     never: list[str] = []
     """What may never be shut beside `own_addresses` and `judge.exempt_accounts`: accounts (`kind:value`), logins,
     domains, panel accounts, networks."""
-    domain_after: int = Field(5, ge=0)
-    """So many suspended mailboxes of one domain shut the domain; 0: never."""
+    domain_after: int = Field(0, ge=0)
+    """So many suspended mailboxes of one domain shut the domain; 0: never. Of a domain with thousands of mailboxes some
+    are always taken over, and nobody else there is guilty: set it only where domains are small."""
     most_share_per_hour: float = Field(0.01, gt=0, le=1)
     """The circuit breaker: at most this share of all accounts is suspended by the machine within an hour. Beyond it the
     account's mail is still held on its evidence, and you are told."""

@@ -52,7 +52,7 @@ class EnforcementSettings(Struct, frozen=True):
     acts: bool
     """False while observing, and in a dry run."""
     never: Never = Never()
-    domain_after: int = 5
+    domain_after: int = 0
     telling: Telling = Telling()
     """Who is told, and the budget of an account that was let in."""
 
