@@ -28,12 +28,14 @@ class Person(Struct, frozen=True):
     name: str
     role: Role
     password: str
-    """argon2id, in its own text form."""
+    """argon2id, in its own text form; empty for who comes in by single sign-on alone."""
     tenant: str = ""
     """Sees and steers this tenant's accounts alone; empty means all."""
     totp: str = ""
     """Base32 secret of the second factor (RFC 6238); empty where there is none."""
     added_at: float = 0.0
+    subject: str = ""
+    """Issuer and subject, with a space between, of whom single sign-on knows them by; empty until the first time."""
 
 
 class Key(Struct, frozen=True):

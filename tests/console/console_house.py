@@ -85,9 +85,9 @@ class House:
 
     password = PASSWORD
 
-    def __init__(self, folder):
+    def __init__(self, folder, settings=SETTINGS):
         self.now = T0
-        settings = parse_settings(SETTINGS.replace("PLACE", str(folder)))
+        settings = parse_settings(settings.replace("PLACE", str(folder)))
         self.service = Service(settings, watch=Watch(None), now=lambda: self.now, does_upkeep=False)
         self.store = self.service.store
         self.site = self.service.site()

@@ -12,7 +12,7 @@ import penstock.console
 from penstock.console.app import DOORS
 from penstock.console.entrance import Viewer
 from penstock.console.language import catalogue, chosen
-from penstock.console.pages import now
+from penstock.console.pages import now, sign_on
 from penstock.console.site import Visit
 from penstock.judge.reference import make_link
 from penstock.model import make_id
@@ -22,10 +22,13 @@ from penstock.store.ports import StoreUnavailable
 TEMPLATES = Path(penstock.console.__file__).parent / "templates"
 
 
+SIGN_ON = {door.path for door in sign_on.DOORS}
+
+
 def pages(house):
     """Every page's path, with something to show."""
     for door in DOORS:
-        if door.method == "GET" and door.path not in ("/language", "/now/events", "/reports.csv"):
+        if door.method == "GET" and door.path not in ("/language", "/now/events", "/reports.csv", *SIGN_ON):
             id = "case1" if door.path.startswith("/cases") else house.ids["mine"]
             path = door.path.replace("{account:path}", MINE).replace("{id}", id)
             yield path.replace("{link}", make_link(house.ids["mine"], house.site.rules.reference_key))

@@ -37,6 +37,8 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "sections",
         "judge",
         "store.ports",
+        "clients.openid",
+        "protocols.openid",
         "listeners.sockets",
         "lists",
         "workers.held",

@@ -54,17 +54,22 @@ def add(
     tenant: Annotated[str, typer.Option(help="Only this tenant's accounts: for a reseller.")] = "",
     totp: SecondFactor = False,
     generate: Annotated[bool, typer.Option("--generate", help="Make a password up and show it once.")] = False,
+    no_password: Annotated[
+        bool, typer.Option("--no-password", help="Without one: comes in by single sign-on alone.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Add a person; the password is asked for, or read from standard input. The first one is best an admin."""
     name, settings = name.strip().lower(), settings_of(config)
     if not name or any(sign.isspace() for sign in name):
         fail("a name is not empty and has no spaces", 2)
-    text = _asked_password(generate)
+    if no_password and (totp or generate):
+        fail("--no-password leaves the password and what goes with it to single sign-on", 2)
+    text = "" if no_password else _asked_password(generate)
 
     async def work() -> None:
         now = time.time()
-        person = Person(name, role, hash_password(text), tenant, added_at=now)
+        person = Person(name, role, "" if no_password else hash_password(text), tenant, added_at=now)
         person = with_second_factor(person) if totp else person
         async with opened(settings) as service:
             if await service.store.person(name) is not None:

@@ -15,11 +15,12 @@ from starlette.types import ASGIApp
 
 from penstock.console.api import make_api
 from penstock.console.guard import Guard
-from penstock.console.pages import accounts, customer, decisions, entry, held, house, now, reports, sending
+from penstock.console.pages import accounts, customer, decisions, entry, held, house, now, reports, sending, sign_on
 from penstock.console.site import NOBODY, Door, Site, Visit, enter, failed, trouble
 
 DOORS: tuple[Door, ...] = (
     *entry.DOORS,
+    *sign_on.DOORS,
     *now.DOORS,
     *accounts.DOORS,
     *decisions.DOORS,

@@ -58,17 +58,22 @@ class Entrance:
     async def login(self, name: str, password: str, code: str, client: str) -> str:
         """The secret of a new session; empty where name, password and code do not fit, or were tried too often."""
         name = name.strip().lower()
-        if await self._is_closed(name, client):
+        if await self.is_closed(name, client):
             return ""
         person = await self._store.person(name)
+        hashed = person.password if person and person.password else self._nobody
         async with self._turns:
-            fits = await asyncio.to_thread(self._fits, person.password if person else self._nobody, password)
+            fits = await asyncio.to_thread(self._fits, hashed, password)
         if person is None or not fits or not await self._is_second(person, code):
-            await self._count(name, client)
+            await self.refuse(name, client)
             return ""
+        return await self.open(person, client)
+
+    async def open(self, person: Person, client: str, how: str = "") -> str:
+        """The secret of a new session for somebody who has shown who they are."""
         secret, now = secrets.token_urlsafe(32), self._now()
-        key = Key(digest_of(secret), "session", name, person.role, now, now + self._session_s)
-        await self._store.keep_key(key, Audit(now, name, "log-in", name, "", f"from {client}"))
+        key = Key(digest_of(secret), "session", person.name, person.role, now, now + self._session_s)
+        await self._store.keep_key(key, Audit(now, person.name, "log-in", person.name, how, f"from {client}"))
         return secret
 
     async def viewer(self, secret: str, kind: str) -> Viewer | None:
@@ -115,12 +120,14 @@ class Entrance:
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
 
-    async def _is_closed(self, name: str, client: str) -> bool:
+    async def is_closed(self, name: str, client: str) -> bool:
+        """Whether there were too many failures of this name, or from this client; an empty name asks for the client."""
         keys = _counters(name, client)
         state = await self._store.read(list(keys))
         return any(_failures(state[key], self._now())[0] >= most for key, most in keys.items())
 
-    async def _count(self, name: str, client: str) -> None:
+    async def refuse(self, name: str, client: str, why: str = "") -> None:
+        """Count a failure, and put it on record; an empty name counts the client alone."""
         now = self._now()
 
         def turn(key: str) -> Turn:
@@ -130,18 +137,15 @@ class Entrance:
 
             return Turn(key, (key,), step)
 
-        audit = Audit(now, name[:100], "log-in-failed", name[:100], "", f"from {client}")
+        audit = Audit(now, name[:100], "log-in-failed", name[:100], why, f"from {client}")
         await self._store.update([turn(key) for key in _counters(name, client)], lambda: Records(audit=(audit,)))
 
 
 def _counters(name: str, client: str) -> dict[str, int]:
     """Where failures are counted, and how many close the door."""
-    who = digest_of(name)
-    return {
-        f"console:pair|{who}|{client}": _MOST_OF_PAIR,
-        f"console:client|{client}": _MOST_OF_CLIENT,
-        f"console:name|{who}": _MOST_OF_NAME,
-    }
+    who, of_client = digest_of(name), {f"console:client|{client}": _MOST_OF_CLIENT}
+    of_name = {f"console:pair|{who}|{client}": _MOST_OF_PAIR, f"console:name|{who}": _MOST_OF_NAME}
+    return of_name | of_client if name else of_client
 
 
 def _failures(kept: bytes | None, now: float) -> tuple[int, float]:

@@ -21,6 +21,7 @@ from penstock.config import Settings
 from penstock.console.entrance import Entrance, Viewer
 from penstock.console.language import LANGUAGES, Words, chosen
 from penstock.console.sight import Sight
+from penstock.console.sign_on import SignOn
 from penstock.desk import Desk, NotThere, Refused
 from penstock.judge.rules import Rules
 from penstock.lists.catalogue import BlockList
@@ -43,12 +44,14 @@ class Site:
         entrance: Entrance,
         *,
         now: Callable[[], float],
+        sign_on: SignOn | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
         self.rules = rules
         self.desk = desk
         self.entrance = entrance
+        self.sign_on = sign_on
         self.now = now
         section = settings.console
         self.is_secure = section.secure_cookies
@@ -76,6 +79,11 @@ class Visit:
         self.form = form
         self.words = site.words(request)
         self.sight = Sight(site.store, site.rules, viewer)
+
+    @property
+    def client(self) -> str:
+        """The address that it comes from."""
+        return self.request.client.host if self.request.client else ""
 
     def asked(self, name: str, fallback: str = "") -> str:
         """A value of the query, bounded and without control signs."""

@@ -8,23 +8,36 @@ from penstock.console.language import LANGUAGES
 from penstock.console.site import Door, Visit
 
 _YEAR_S = 365 * 86400
+_WRONG = (
+    "This name, password and code do not fit together, or there were too many attempts. "
+    "Wait fifteen minutes if you are sure."
+)
 
 
 async def show_login(visit: Visit) -> Response:
     """The form to log in with."""
-    return visit.show("login.html", wrong=False, next=_safe(visit.asked("next")), nobody=not await _anybody(visit))
+    return show_form(visit, next=safe(visit.asked("next")), nobody=not await _anybody(visit))
+
+
+def show_form(visit: Visit, status: int = 200, *, next: str, trouble: str = "", nobody: bool = False) -> Response:
+    """The form, with what went wrong at the last attempt."""
+    sign_on = visit.site.sign_on.section.name if visit.site.sign_on else ""
+    return visit.show("login.html", status, next=next, trouble=trouble, nobody=nobody, sign_on=sign_on)
 
 
 async def log_in(visit: Visit) -> Response:
     """Let somebody in, or say that it was not right without saying what."""
-    client = visit.request.client.host if visit.request.client else ""
     password = visit.form.get("password") if visit.form is not None else ""
     secret = await visit.site.entrance.login(
-        visit.said("name"), password if isinstance(password, str) else "", visit.said("code"), client
+        visit.said("name"), password if isinstance(password, str) else "", visit.said("code"), visit.client
     )
-    if not secret:
-        return visit.show("login.html", 401, wrong=True, next=_safe(visit.said("next")), nobody=False)
-    answer = RedirectResponse(_safe(visit.said("next")), 303)
+    wish = safe(visit.said("next"))
+    return let_in(visit, secret, wish) if secret else show_form(visit, 401, trouble=visit.words(_WRONG), next=wish)
+
+
+def let_in(visit: Visit, secret: str, to: str) -> Response:
+    """Give a browser its session, and lead it on."""
+    answer = RedirectResponse(to, 303)
     answer.set_cookie(visit.site.cookie, secret, httponly=True, secure=visit.site.is_secure, samesite="lax", path="/")
     return answer
 
@@ -39,7 +52,7 @@ async def log_out(visit: Visit) -> Response:
 
 async def speak(visit: Visit) -> Response:
     """Show pages in another language from now on."""
-    answer = RedirectResponse(_safe(visit.asked("next")), 303)
+    answer = RedirectResponse(safe(visit.asked("next")), 303)
     if visit.asked("to") in LANGUAGES:
         answer.set_cookie("language", visit.asked("to"), max_age=_YEAR_S, samesite="lax", secure=visit.site.is_secure)
     return answer
@@ -49,7 +62,7 @@ async def _anybody(visit: Visit) -> bool:
     return bool(await visit.site.store.people())
 
 
-def _safe(path: str) -> str:
+def safe(path: str) -> str:
     """A path of this site; anything else leads to the first page."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path else "/"
 
