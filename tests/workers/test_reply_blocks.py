@@ -149,6 +149,14 @@ async def test_a_block_that_names_nobody_is_of_whom_the_mail_was(around, reply, 
     assert await around.listed() == [(target, name, severity)]
 
 
+async def test_a_large_receivers_block_of_an_ip_that_it_does_not_name_takes_nothing_out(around):
+    """That the IP of the decision is meant is our conclusion; where it is named, it is theirs."""
+    for _ in range(3):
+        await around.hear("550 5.7.606 Access denied, banned sending IP", ip="192.0.2.25")
+
+    assert await around.listed() == [("192.0.2.25", "receiver:microsoft", Severity.MEDIUM)]
+
+
 async def test_one_message_that_is_tried_again_and_again_is_one(around):
     """A deferred message comes back every few minutes with the same words."""
     for _ in range(9):

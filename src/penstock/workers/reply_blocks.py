@@ -66,6 +66,9 @@ class ReplyBlocks:
         self._keep((target, name), dict(list(said.items())[-_ENOUGH:]))
         if len(said) < _ENOUGH:
             return False
+        severity = _SEVERITY[kind] if who in _LARGE else Severity.LOW
+        if kind == "ip" and not meaning.named_ip:
+            severity = min(severity, Severity.MEDIUM, key=lambda one: one.rank)  # whose IP is meant is our conclusion
         listing = Listing(
             target,
             name,
@@ -74,7 +77,7 @@ class ReplyBlocks:
             codes=(f"{meaning.code} {meaning.status}".strip(),),
             meanings=(meaning.reason.value,),
             text=reply[:500],
-            severity=_SEVERITY[kind] if who in _LARGE else Severity.LOW,
+            severity=severity,
         )
         await self._store.record_listings((ListingChange(at, "listed", listing),))
         return True
