@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from penstock.judge.review import Hand
 from penstock.judge.way_back import Condition
 from penstock.learning import Lessons, Said, is_telling
-from penstock.model import Audit, Case, IpState, Pin, Standing
+from penstock.model import Audit, Case, IpState, OutboxItem, Pin, Standing
 from penstock.steering import Steering
 from penstock.store.ports import PoolRecords, Records, Store
 from penstock.workers.held import Kept, Outcome, Release, drop
@@ -75,8 +75,12 @@ class Desk:
         await self._audit(Audit(self._now(), who, "review-right" if is_right else "review-false-alarm", account))
 
     async def claim(self, target: str, *, decision_id: str) -> None:
-        """A customer says that a message was his own; that is for people to read and changes nothing."""
-        await self._audit(Audit(self._now(), "customer", "claim-own", target, "says: this was me", decision_id))
+        """A customer says that a message was his own; that is told to people and changes nothing."""
+        now = self._now()
+        entry = Audit(now, "customer", "claim-own", target, "says: this was me", decision_id)
+        payload: dict[str, object] = {"what": "claim", "decision": decision_id}
+        notice = OutboxItem(f"claim/{decision_id}", now, "notice", target, payload)
+        await self._store.update((), lambda: Records(audit=(entry,), outbox=(notice,)))
 
     # Pools.
 

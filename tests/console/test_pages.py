@@ -18,6 +18,7 @@ from penstock.judge.reference import make_link
 from penstock.model import make_id
 from penstock.people import Role
 from penstock.store.ports import StoreUnavailable
+from penstock.workers.notices import sentence
 
 TEMPLATES = Path(penstock.console.__file__).parent / "templates"
 
@@ -81,6 +82,8 @@ async def test_a_customer_learns_why_and_can_only_speak_up(house, visit):
     assert (await client.post(link)).status_code == 303
     claims = [one for one in await house.store.audit(target=MINE) if one.what == "claim-own"]
     assert [one.who for one in claims] == ["customer"]
+    (notice,) = [one for one in await house.store.outbox(topic="notice") if one.payload["what"] == "claim"]
+    assert "this was me" in sentence(notice)
     assert (await house.store.held_one(house.ids["mine"])).state == "held"
     assert (await house.store.account(MINE)).standing == "poor"
     assert (await client.get(link.replace("why/0", "why/1"))).status_code == 404

@@ -41,7 +41,12 @@ def check(
         return
     where = [
         f"{name} {', '.join(section.listen)}"
-        for name, section in (("smtp", settings.smtp), ("milter", settings.milter), ("http", settings.http))
+        for name, section in (
+            ("smtp", settings.smtp),
+            ("milter", settings.milter),
+            ("http", settings.http),
+            ("console", settings.console),
+        )
         if section.listen
     ]
     out.print(f"{path}: good; mode {settings.judge.mode}, listens on {'; '.join(where) or 'nothing'}", highlight=False)

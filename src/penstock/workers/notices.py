@@ -166,6 +166,8 @@ def sentence(item: OutboxItem) -> str:
             reasons = facts.get("reasons")
             why = f": {'; '.join(map(str, reasons))}" if isinstance(reasons, list) and reasons else ""
             return f"{item.target} is now {facts['standing']} (was {facts['previous']}){why}"
+        case "claim":
+            return f'{item.target} says of the message {facts["decision"]} "this was me"; `penstock explain` shows it'
         case "queue":
             waiting = f"{facts['messages']} messages to {facts['recipients']} recipients in the mail server's queue"
             return f"{item.target} has {waiting}: {facts['reason']}"
