@@ -298,6 +298,7 @@ async def work(folder: Path, accounts: int, count: int, times: int) -> str:
         fill(path, accounts, count, rng, told)
         service = Service(settings, watch=Watch(None), now=lambda: NOW, does_upkeep=False)
         await service.store.open()
+    if await service.store.person("ann") is None:
         await furnish(service, rng, accounts)
     rows = await measure(service, pages(service, rng, accounts, count), times, told)
     await service.store.close()
