@@ -288,6 +288,18 @@ def test_a_crowd_cannot_push_out_the_owner():
     assert len(read_logins(joe.logins).sources) <= 48
 
 
+@pytest.mark.parametrize("service", ["imap", ""])
+def test_a_mail_program_that_logs_in_every_minute_is_written_down_once_an_hour(service):
+    """Whether its service is told or not; another service is news."""
+    joe = Account()
+    joe.good(service=service)
+    for _ in range(59):
+        joe.now += 59.0
+        assert joe.good(service=service) is None
+
+    assert joe.good(service="smtp") is not None
+
+
 def test_a_spread_is_bounded():
     """A source that tries everybody fills no memory."""
     data = None

@@ -137,9 +137,10 @@ def read_spread(data: bytes | None) -> Spread:
 
 def is_routine(state: LoginState, login: Login) -> bool:
     """Whether a good login is like one of the last hour, or an earlier one, so that nothing is to be learnt from it."""
-    found = state.seen(login.source)
-    is_same = found is not None and login.attempt.service in found.services
-    return is_same and found is not None and login.attempt.at - found.seen_at < ROUTINE_S
+    found, attempt = state.seen(login.source), login.attempt
+    if found is None or (attempt.service and attempt.service not in found.services):
+        return False
+    return attempt.at - found.seen_at < ROUTINE_S
 
 
 def note_spread(data: bytes | None, login: Login) -> bytes | None:
