@@ -48,8 +48,11 @@ class Desk:
     # Accounts.
 
     async def suspend(self, account: str, *, who: str, reason: str) -> Standing:
-        """Stop an account's mail, until it is released."""
-        return await self._steering.steer(account, Standing.SUSPENDED, who=who, reason=reason, now=self._now())
+        """Stop an account's mail, until it is released. Raises Refused for what may never be shut out."""
+        try:
+            return await self._steering.steer(account, Standing.SUSPENDED, who=who, reason=reason, now=self._now())
+        except ValueError as trouble:
+            raise Refused(str(trouble)) from None
 
     async def release(self, account: str, *, who: str, reason: str) -> Standing:
         """Give an account back to its owner: what spoke against it is forgotten, the evidence decides again."""

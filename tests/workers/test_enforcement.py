@@ -17,9 +17,9 @@ HOUR_S = 3600.0
 class House:
     """A store, a pipeline, a panel, and the two halves of enforcement, with a clock to turn."""
 
-    def __init__(self, panel=None, **settings):
+    def __init__(self, panel=None, store=None, **settings):
         self.now = 1.8e9
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.pipeline, _ = made(self.store)
         self.panel = panel or Panel()
         drivers = {"panel": self.panel}
