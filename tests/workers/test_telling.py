@@ -65,7 +65,7 @@ async def test_each_is_told_once_in_the_own_language_with_samples_and_what_to_do
     await one.set(None)
     await one.work()
     opened = [item for item in (await one.store.outbox(topic="notice")) if item.target == JOE][-3:]
-    assert any("50" in read(item).get_body().get_content() for item in opened)
+    assert all("50" in read(item).get_body().get_content() for item in opened)
 
 
 async def test_what_was_seen_is_shown_and_attached_for_programs():
@@ -121,6 +121,12 @@ def test_every_text_is_there_in_every_language(verb, role, language):
     """What is not translated is told in English."""
     subject, body = Texts().tell(Story(verb, JOE, NOW), role, language)
     assert subject and body and "$" not in body
+
+
+def test_an_account_without_probation_is_told_of_none():
+    """Such as one that a person trusts."""
+    assert "7" in Texts().tell(Story("opened", JOE, NOW, probation_days=7.0, probation_recipients=50), "desk", "de")[1]
+    assert "Empfänger" not in Texts().tell(Story("opened", JOE, NOW), "desk", "de")[1]
 
 
 @given(st.text(), st.text())

@@ -42,6 +42,7 @@ class Story(Struct, frozen=True):
     told: tuple[str, ...] = ()
     """Who else is told."""
     probation_days: float = 0.0
+    """How long a tighter budget holds after a release; 0 for none."""
     probation_recipients: int = 0
 
 
@@ -83,9 +84,15 @@ def _facts(story: Story, words: Mapping[str, str], *, reasons: bool) -> dict[str
         "what": ", ".join(things),
         "todo": "".join(f"  * {one}\n" for one in todo),
         "told": ", ".join(story.told) or words["nobody"],
-        "days": f"{story.probation_days:g}",
-        "recipients": str(story.probation_recipients),
+        "probation": _probation(story, words),
     }
+
+
+def _probation(story: Story, words: Mapping[str, str]) -> str:
+    if not story.probation_days:
+        return ""
+    facts = {"days": f"{story.probation_days:g}", "recipients": str(story.probation_recipients)}
+    return Template(words["probation"]).substitute(facts) + "\n"
 
 
 def _samples(samples: Sequence[Sample], words: Mapping[str, str]) -> list[str]:

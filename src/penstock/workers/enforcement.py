@@ -187,7 +187,10 @@ class Planner:
         asked = tuple(sorted({one.value for thing in shut.things for one in conditions_of(thing.rung)}))
         asked = tuple(one for one in asked if one in self._settings.telling.conditions)
         tenant = row.tenant if row is not None else ""
-        items += await notices_of(self._settings.telling, self._store, name, shut, tenant=tenant, asked=asked)
+        items += await notices_of(
+            self._settings.telling, self._store, name, shut,
+            tenant=tenant, asked=asked, has_probation=row is None or row.standing is not Standing.TRUSTED,
+        )  # fmt: skip
         await self._store.update((), lambda: Records(outbox=items))
         await self._keep(name, lambda found: queued(found, shut.number))
         return _told(shut, steps)

@@ -66,7 +66,14 @@ class Telling(Struct, frozen=True):
 
 
 async def notices_of(
-    telling: Telling, store: Store, name: str, shut: Shut, *, tenant: str, asked: tuple[str, ...]
+    telling: Telling,
+    store: Store,
+    name: str,
+    shut: Shut,
+    *,
+    tenant: str,
+    asked: tuple[str, ...],
+    has_probation: bool = True,
 ) -> tuple[OutboxItem, ...]:
     """A notice for each who is to be told of the record's last change; its key is made of the change's number.
 
@@ -87,7 +94,7 @@ async def notices_of(
         asked,
         samples_of(rows),
         tuple(to.values()),
-        telling.probation_days,
+        telling.probation_days if has_probation else 0.0,
         telling.probation_recipients,
     )
     told = to_builtins(story)
