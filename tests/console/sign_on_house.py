@@ -27,10 +27,10 @@ roles = [
 """
 
 
-async def made(folder, issuer, more=ROLES):
+async def made(folder, issuer, more=ROLES, site=SITE):
     """A house with single sign-on, a desk and an admin."""
     (folder / "client-secret").write_text(SECRET + "\n")
-    text = SETTINGS.replace("secure_cookies = false", f'secure_cookies = false\nbase_url = "{SITE}"')
+    text = SETTINGS.replace("secure_cookies = false", f'secure_cookies = false\nbase_url = "{site}"')
     one = House(folder, text + OIDC.replace("ISSUER", issuer) + more)
     await one.service.store.open()
     one.now = time.time()

@@ -213,7 +213,7 @@ async def test_a_login_leads_to_no_other_site(house, visit, provider):
     for evil in ("https://evil.example/", "//evil.example", "/\\evil.example", "/\t/evil.example"):
         client = await visit()
         answer = await signed_on(client, provider, "ann", evil)
-        assert answer.headers["location"] in ("/", "/%09/evil.example", "//evil.example"[1:])
+        assert answer.headers["location"] == "/"
         away = await outward(client, evil)
         assert away.startswith(provider.url)
 

@@ -27,7 +27,8 @@ bind_address = "127.0.0.1"
 external_url = "{url}"
 login_url = "login.html"
 api_prefix = "api"
-static_files_path = "{folder}"
+static_files_path = "{folder}/pages"
+static_files_mime_types = ({{ extension = ".html"; mime_type = "text/html"; compress = 0 }})
 log_mode = "console"
 log_level = "WARNING"
 cookie_domain = ""
@@ -72,6 +73,8 @@ class Glewlwyd:
             database.executescript(schema.decode())
         text = CONFIGURATION.format(port=self.port, url=self.url, folder=self.folder, modules=modules)
         (self.folder / "configuration").write_text(text)
+        (self.folder / "pages").mkdir()
+        (self.folder / "pages" / "login.html").write_text("<title>Log in</title>")
         self.start()
         try:
             self._furnish()

@@ -61,7 +61,12 @@ def make_sign_on(settings: Settings, store: Store, entrance: Entrance, now: Call
     section = settings.console.oidc
     if not section.issuer:
         return None
-    secret = section.client_secret_file.read_text("utf-8").strip() if section.client_secret_file else ""
+    secret = ""
+    if section.client_secret_file:
+        try:
+            secret = section.client_secret_file.read_text("utf-8").strip()
+        except (OSError, ValueError) as trouble:
+            raise OSError(f"console.oidc.client_secret_file cannot be read: {trouble}") from None
     back = f"{settings.console.base_url}{BACK}"
     provider = OpenIdProvider(section.issuer, Client(section.client_id, secret, back, tuple(section.scopes)), now=now)
     return SignOn(section, provider, store, entrance, now)
