@@ -146,3 +146,9 @@ def test_no_module_has_a_name_that_says_nothing():
     empty = {"utils", "helpers", "common", "misc", "manager", "util"}
 
     assert not [path for path in SRC.rglob("*.py") if path.stem in empty]
+
+
+def test_no_two_test_files_share_a_name():
+    """Pytest imports them by it: of two with one name the second is not run."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
