@@ -85,8 +85,7 @@ async def show_me(call: Reader) -> Response:
 
 async def show_now(call: Reader) -> Response:
     """What the gate does now: flow, standings, cases, IPs, trouble."""
-    site = call.site
-    return answer(await look(call.sight, site.store, site.settings, call.viewer, site.now()))
+    return answer(await look(call.site, call.sight, call.viewer))
 
 
 async def list_accounts(  # noqa: PLR0917 (FastAPI calls by name)

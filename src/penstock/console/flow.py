@@ -9,6 +9,7 @@ from msgspec import Struct
 from penstock.config import Settings
 from penstock.console.entrance import Viewer
 from penstock.console.sight import Sight
+from penstock.console.site import Site
 from penstock.model import Action, Case, Mode
 from penstock.people import Grain, Tally, TallySearch
 from penstock.store.ports import Store
@@ -51,8 +52,9 @@ class Flow(Struct, frozen=True):
     """What is wrong with Penstock itself: a sentence and a number or time that belongs to it."""
 
 
-async def look(sight: Sight, store: Store, settings: Settings, viewer: Viewer, now: float) -> Flow:
+async def look(site: Site, sight: Sight, viewer: Viewer) -> Flow:
     """The flow of the last day, or of thirty days where a viewer sees one tenant alone. Raises StoreUnavailable."""
+    store, settings, now = site.store, site.settings, site.now()
     span, step = (30 * _DAY_S, _DAY_S) if viewer.tenant else (_DAY_S, _HOUR_S)
     grain = Grain.TENANT_DAYS if viewer.tenant else Grain.MINUTES
     first = (now - span) // step * step + step
@@ -65,7 +67,7 @@ async def look(sight: Sight, store: Store, settings: Settings, viewer: Viewer, n
         span_s=span,
         bars=bars,
         totals={action: sum(bar.counts[action] for bar in bars) for action in ACTIONS},
-        standings=dict(await sight.standings()),
+        standings=dict(await site.standings(sight, viewer.tenant)),
         held=len(await sight.held(limit=200)),
         cases=tuple(await store.cases(open_only=True, limit=10)) if is_whole else (),
         ips=await _ips(store, settings) if is_whole else {},

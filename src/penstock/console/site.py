@@ -29,6 +29,7 @@ from penstock.people import Role
 from penstock.store.ports import Store, StoreUnavailable
 
 log = structlog.get_logger()
+_FRESH_S = 15.0
 NOBODY = Viewer("", Role.READ, tenant="\0")
 
 
@@ -56,11 +57,21 @@ class Site:
         section = settings.console
         self.is_secure = section.secure_cookies
         self.cookie = "__Host-penstock" if section.secure_cookies else "penstock"
+        self._standings: dict[str, tuple[float, Mapping[str, int]]] = {}
         self.lists: tuple[list[BlockList], set[str]] | None = None
         loader = jinja2.PackageLoader("penstock.console")
         self.pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
         self.pages.trim_blocks = self.pages.lstrip_blocks = True
         self.pages.filters.update(time=_time, nats=_nats, size=_size, number=_number, share=_share, path=_path)
+
+    async def standings(self, sight: Sight, tenant: str) -> Mapping[str, int]:
+        """How many accounts have each standing, a moment old: counting a million takes a tenth of a second."""
+        until, found = self._standings.get(tenant, (0.0, {}))
+        if until <= self.now():
+            found = await sight.standings()
+            self._standings = {name: one for name, one in self._standings.items() if one[0] > self.now()}
+            self._standings[tenant] = (self.now() + _FRESH_S, found)
+        return found
 
     def words(self, request: Request) -> Words:
         """The words of a visitor's language."""

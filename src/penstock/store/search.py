@@ -39,8 +39,11 @@ def decisions_sql(search: DecisionSearch, row: str, mark: str, join: str) -> tup
         conditions.append(f"(action = {mark} OR wanted = {mark})")
         values += [search.action, search.action]
     elif search.action:
-        conditions.append(f"wanted = {mark} AND (wanted <> 'accept' OR action <> 'accept')")  # the index's own words
+        conditions.append(f"wanted = {mark}")
         values.append(search.action)
+        if not (search.account or search.mail_from or search.rcpt_to or search.ip):
+            # The words of the indexes by what was wanted; whoever asks for one account is better off with its own.
+            conditions.append("(wanted <> 'accept' OR action <> 'accept')")
     for bound, operator, column in ((search.since, ">=", "at"), (search.until, "<", "at"), (search.before, "<", id)):
         if bound:
             conditions.append(f"{column} {operator} {mark}")

@@ -19,8 +19,7 @@ _streams = 0
 
 
 async def _look(visit: Visit) -> Flow:
-    site = visit.site
-    return await look(visit.sight, site.store, site.settings, visit.viewer, site.now())
+    return await look(visit.site, visit.sight, visit.viewer)
 
 
 async def show(visit: Visit) -> Response:
