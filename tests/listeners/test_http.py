@@ -222,10 +222,20 @@ async def test_a_huge_upload_is_refused_and_costs_no_memory():
 
 async def test_too_much_at_once_is_told():
     """Beyond the common bound 503, and the room comes back."""
-    async with Running(FakeGate(judge_s=0.2), in_flight_bytes=150_000) as running:
+    may_go_on = asyncio.Event()
+
+    class Patient(FakeGate):
+        async def judge(self, submission):
+            await may_go_on.wait()
+            return await super().judge(submission)
+
+    async with Running(Patient(), in_flight_bytes=150_000) as running:
         slow = asyncio.create_task(running.ask("/checkv2", b"x" * 100_000))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while running.listener.in_flight_bytes < 100_000:
+                await asyncio.sleep(0.01)
         assert (await running.ask("/checkv2", b"x" * 100_000))[0] == 503
+        may_go_on.set()
         assert (await slow)[0] == 200
         assert (await running.ask("/checkv2", b"x" * 100_000))[0] == 200
 

@@ -32,7 +32,8 @@ class Server:
             self.process = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, cwd=self.folder, preexec_fn=die_with_parent, **self.rights()
             )
-        for _ in range(300):
+        deadline = time.monotonic() + 90  # what was ended as by a crash reads its data anew, on a disk that may be slow
+        while time.monotonic() < deadline:
             if self.is_up():
                 return
             assert self.process.poll() is None, (self.folder / "log").read_text()
