@@ -64,17 +64,21 @@ class Seen(Struct):
         if before and rest_s and newest - before >= rest_s:
             self.anew[name] = newest - newest % DAY_S
             self.idle[name] = 0, int(newest // DAY_S) - 1
-        elif began := max(ip.warming_since, self.anew.get(name, 0.0)):
-            days, until, today = *self.idle.get(name, (0, int(now // DAY_S) - 1)), int(now // DAY_S)
+        elif began := self._began(ip):
+            today = int(now // DAY_S)
+            days, until = self.idle.get(name, (0, today - 1))
             passed = range(max(until + 1, int(began // DAY_S)), today)
             sent = sum(day in passed for day in {before // DAY_S, last // DAY_S})
             self.idle[name] = days + len(passed) - sent, today - 1
         if max(last, before):
             self.used[name] = max(last, before)
 
+    def _began(self, ip: SendingIp) -> float:
+        return max(ip.warming_since, self.anew.get(ip.ip, 0.0))
+
     def warming_since(self, ip: SendingIp) -> float:
         """When the warm-up of an IP would have begun had it sent on every day since; 0 where it needs none."""
-        began = max(ip.warming_since, self.anew.get(ip.ip, 0.0))
+        began = self._began(ip)
         return began + self.idle.get(ip.ip, (0, 0))[0] * DAY_S if began else 0.0
 
 

@@ -146,8 +146,8 @@ class Feedback:
                 continue
             has_spoken = one.status == "bounced" or bool(one.relay) or " refused to talk" in one.reply
             meaning = self._meaning(one) if has_spoken else None
-            if meaning is not None and self._blocks is not None:
-                await self._note_block(self._blocks, one, meaning)
+            if meaning is not None:
+                await self._note_outcome(one, meaning)
             if one.status != "deferred":
                 is_answer = meaning is not None and one.status == "bounced"  # what expired was never answered for good
                 waiting.append((one, meaning.reason if meaning is not None and is_answer else Reason.NETWORK))
@@ -162,13 +162,28 @@ class Feedback:
         domain = outcome.recipient.rpartition("@")[2]
         return self._replies.read(outcome.reply, status=outcome.enhanced, domain=domain, mx=outcome.relay)
 
-    async def _note_block(self, blocks: ReplyBlocks, outcome: Outcome, meaning: ReplyMeaning) -> None:
-        row = None
-        if blocks.needs_sender(meaning):
-            search = DecisionSearch(queue_id=outcome.queue_id, limit=1)
-            row = next(iter(await self._patiently(lambda: self._store.decisions(search))), None)
+    async def _note_outcome(self, outcome: Outcome, meaning: ReplyMeaning) -> None:
+        async def sent() -> DecisionRow | None:
+            return next(iter(await self._store.decisions(DecisionSearch(queue_id=outcome.queue_id, limit=1))), None)
+
         key = bounce_key(outcome.queue_id, outcome.recipient)
-        await self._patiently(lambda: blocks.note(meaning, outcome.reply, outcome.at, key=key, **_sent(row)))
+        await self._patiently(lambda: self._note_block(meaning, outcome.reply, outcome.at, key=key, sent=sent))
+
+    async def _note_block(
+        self,
+        meaning: ReplyMeaning,
+        reply: str,
+        at: float,
+        *,
+        key: str,
+        sent: Callable[[], Awaitable[DecisionRow | None]],
+    ) -> None:
+        """Take note of a reply that may be a block; whose mail it was is asked for only where it does not tell."""
+        if self._blocks is None:
+            return
+        row = await sent() if self._blocks.needs_sender(meaning) else None
+        ip, domain = (row.decision.ip, row.mail_from.rpartition("@")[2].lower()) if row is not None else ("", "")
+        await self._blocks.note(meaning, reply, at, key=key, ip=ip, domain=domain)
 
     async def _take_outcomes(self, outcomes: Sequence[tuple[Outcome, Reason]]) -> None:
         if outcomes:
@@ -224,25 +239,12 @@ class Feedback:
         for one in bounce.recipients:
             if one.action not in ("failed", "expired"):
                 continue
-            meaning, key = (
-                dsn.meaning(one, self._replies),
-                bounce_key(decision_id or bounce.original.message_id, one.recipient),
-            )
+            at, meaning = self._now(), dsn.meaning(one, self._replies)
+            key = bounce_key(decision_id or bounce.original.message_id, one.recipient)
             detail = (one.diagnostic or one.words)[:500]
-            if self._blocks is not None:
-                row = await self._store.decision(decision_id) if decision_id else None
-                await self._blocks.note(meaning, detail, self._now(), key=key, **_sent(row))
-            event = Event(
-                self._now(),
-                "bounced",
-                account,
-                decision_id,
-                one.recipient,
-                detail=detail,
-                reason=meaning.reason,
-                key=key,
-            )
-            await self._absorb(event)
+            await self._note_block(meaning, detail, at, key=key, sent=partial(self._store.decision, decision_id))
+            who = (account, decision_id, one.recipient)
+            await self._absorb(Event(at, "bounced", *who, detail=detail, reason=meaning.reason, key=key))
             counted += 1
         return Taken("bounce", account, decision_id, counted)
 
@@ -292,11 +294,6 @@ class Feedback:
             except StoreUnavailable:
                 self._count("failures")
                 await asyncio.sleep(_RETRY_S)
-
-
-def _sent(row: DecisionRow | None) -> dict[str, str]:
-    """By which IP and for which domain a message was sent, as far as its decision tells."""
-    return {"ip": row.decision.ip, "domain": row.mail_from.rpartition("@")[2].lower()} if row is not None else {}
 
 
 def _place_key(path: Path, reader: Reader) -> str:
