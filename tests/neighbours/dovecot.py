@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from neighbours.postfix import die_with_parent, free_port
+from neighbours.daemon import launch, until_up
+from neighbours.postfix import free_port
 
 CONF = """
 base_dir = {folder}/run
@@ -102,16 +103,9 @@ class Dovecot:
             self.set_password(login, password)
         facts = {"folder": self.folder, "imap": self.imap, "api": self.api}
         self.configuration.write_text(CONF.format(more=self._more.format(**facts), **facts))
-        with (self.folder / "out").open("wb") as out:
-            self._master = subprocess.Popen(
-                ["dovecot", "-F", "-c", str(self.configuration)],
-                stdout=out, stderr=out, start_new_session=True, preexec_fn=die_with_parent,
-            )  # fmt: skip
+        self._master = launch(["dovecot", "-F", "-c", str(self.configuration)], self.folder / "out")
         try:
-            async with asyncio.timeout(20):
-                while not await self._is_up():
-                    assert self._master.poll() is None, "it has ended"
-                    await asyncio.sleep(0.05)
+            await until_up(self._master, self._is_up)
         except BaseException as trouble:
             trouble.add_note((self.folder / "out").read_text() + self.log())
             await self.__aexit__()

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from neighbours.postfix import POOLS, die_with_parent, free_port
+from neighbours.daemon import launch, until_up
+from neighbours.postfix import POOLS, free_port
 
 PROGRAM = Path(os.environ.get("PENSTOCK_EXIM", "/var/tmp/penstock-exim")) / "usr" / "sbin" / "exim4"
 USER = "Debian-exim"
@@ -89,16 +90,9 @@ class Exim:
     async def __aenter__(self) -> Exim:
         assert PROGRAM.exists(), f"{PROGRAM} is missing; tests/install-neighbours unpacks it"
         self._lay_out()
-        with (self.folder / "out").open("wb") as out:
-            self._daemon = subprocess.Popen(
-                [PROGRAM, "-C", str(self.folder / "exim.conf"), "-bdf", "-q2s"],
-                stdout=out, stderr=out, start_new_session=True, preexec_fn=die_with_parent,
-            )  # fmt: skip
+        self._daemon = launch([PROGRAM, "-C", str(self.folder / "exim.conf"), "-bdf", "-q2s"], self.folder / "out")
         try:
-            async with asyncio.timeout(20):
-                while not await self._is_up():
-                    assert self._daemon.poll() is None, "it has ended"
-                    await asyncio.sleep(0.05)
+            await until_up(self._daemon, self._is_up)
         except BaseException as trouble:
             trouble.add_note((self.folder / "out").read_text() + self.log())
             await self.__aexit__()

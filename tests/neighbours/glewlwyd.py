@@ -16,7 +16,8 @@ from typing import Any
 import httpx2
 from joserfc.jwk import ECKey, RSAKey
 
-from neighbours.postfix import die_with_parent, free_port
+from neighbours.daemon import die_with_parent
+from neighbours.postfix import free_port
 
 ROOT = Path(os.environ.get("PENSTOCK_GLEWLWYD", "/var/tmp/penstock-glewlwyd"))
 CLIENT, SECRET, PASSWORD = "penstock", "the-clients_secret.~", "a person's password"

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -18,6 +16,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from neighbours.daemon import launch, until_up
 from neighbours.sink import Sink
 
 DAEMONS = "/usr/lib/postfix/sbin"
@@ -90,11 +89,6 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 POOL = "{name} unix - - n - - smtp -o smtp_bind_address={address} -o smtp_header_checks=regexp:{folder}/etc/strip\n"
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when the one that started it ends (prctl PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def free_port() -> int:
@@ -184,19 +178,10 @@ class Postfix:
         await self._logins.start()
         await asyncio.to_thread(self._run, "postfix", "-c", str(self.folder / "etc"), "check")
         # In the foreground and bound to this process: a test run that is killed leaves no Postfix behind.
-        with (self.folder / "log" / "start").open("wb") as out:
-            self._master = subprocess.Popen(
-                [f"{DAEMONS}/master", "-c", str(self.folder / "etc"), "-d"],
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
+        command = [f"{DAEMONS}/master", "-c", str(self.folder / "etc"), "-d"]
+        self._master = launch(command, self.folder / "log" / "start")
         try:
-            async with asyncio.timeout(20):
-                while not await self._is_up():
-                    assert self._master.poll() is None, "it has ended"
-                    await asyncio.sleep(0.05)
+            await until_up(self._master, self._is_up)
         except BaseException as trouble:
             trouble.add_note((self.folder / "log" / "start").read_text() + self.log())
             await self.__aexit__()

@@ -1,7 +1,6 @@
 """Real rspamd, spamd and clamd in folders of their own: without network, with a rule or signature or two."""
 
 import contextlib
-import ctypes
 import os
 import pwd
 import shutil
@@ -12,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.neighbours.daemon import die_with_parent
 from tests.neighbours.postfix import free_port
 
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-" + b"ANTIVIRUS-TEST-FILE!$H+H*"
@@ -55,7 +55,7 @@ def _running(name, command, address, folder, user):
             cwd=folder,
             env=os.environ | {"HOME": str(folder)},
             start_new_session=True,
-            preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM),
+            preexec_fn=die_with_parent,
             **rights,
         )
     try:
