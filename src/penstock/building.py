@@ -22,9 +22,10 @@ from penstock.judge.rules import LoginRules, Plan, Rules
 from penstock.judge.warmup import WarmUp
 from penstock.judge.way_back import Terms
 from penstock.listeners.smtp import SmtpSettings
-from penstock.model import Action, SendingIp
+from penstock.model import Action
 from penstock.sections.console import ConsoleSection
 from penstock.sections.pools import PoolsSection, SendingIpSection
+from penstock.sending import SendingIp
 from penstock.shipped import load_replies
 from penstock.store.ports import Store
 from penstock.store.sqlite import SqliteStore

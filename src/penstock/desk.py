@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from penstock.judge.review import Hand
 from penstock.judge.way_back import Condition
 from penstock.learning import Lessons, Said, is_telling
-from penstock.model import Audit, Case, IpState, OutboxItem, Pin, Standing
+from penstock.model import Audit, OutboxItem, Standing
+from penstock.sending import Case, IpState, Pin
 from penstock.steering import Steering
 from penstock.store.ports import PoolRecords, Records, Store
 from penstock.workers.held import Kept, Outcome, Release, drop

@@ -14,17 +14,8 @@ from penstock.judge.reference import read_token
 from penstock.judge.reputation import Summary
 from penstock.judge.rules import Rules
 from penstock.judge.warmup import WarmUp, used_on
-from penstock.model import (
-    Account,
-    AccountRow,
-    Audit,
-    Case,
-    DecisionRow,
-    Delivered,
-    IpState,
-    SendingIp,
-    transport_name,
-)
+from penstock.model import Account, AccountRow, Audit, DecisionRow, Delivered, transport_name
+from penstock.sending import Case, IpState, SendingIp
 from penstock.store.ports import DecisionSearch, Store
 from penstock.workers.warming import read_seen
 

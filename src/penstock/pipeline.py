@@ -33,11 +33,11 @@ from penstock.model import (
     Mode,
     Opening,
     Opinion,
-    SendingIp,
     Standing,
     Submission,
     bounce_key,
 )
+from penstock.sending import SendingIp
 from penstock.steering import LIMITS_KEEP_S, Steering
 from penstock.store.ports import HeldMessage, Records, Store, Turn, Write
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from neighbours.dns import LISTS, Blocklists, list_of
 from penstock.cli.main import app
-from penstock.model import Listing, ListingChange
 from penstock.overview import when
+from penstock.sending import Listing, ListingChange
 from penstock.store.sqlite import SqliteStore
 
 T0 = 1_800_000_000.0

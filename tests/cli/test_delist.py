@@ -7,20 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from penstock.cli.main import app
-from penstock.model import (
-    Account,
-    Action,
-    Audit,
-    Case,
-    Decision,
-    DecisionRow,
-    Kind,
-    Listing,
-    ListingChange,
-    Standing,
-    Suspect,
-    make_id,
-)
+from penstock.model import Account, Action, Audit, Decision, DecisionRow, Kind, Standing, make_id
+from penstock.sending import Case, Listing, ListingChange, Suspect
 from penstock.store.ports import PoolRecords, Records
 from penstock.store.sqlite import SqliteStore
 

@@ -11,7 +11,7 @@ from neighbours.dns import Unbound
 from penstock.cli.doctor_ips import listed, on_this_host
 from penstock.clients.dns import Resolver, ResolverSettings
 from penstock.clients.spf import includes
-from penstock.model import Listing, Severity
+from penstock.sending import Listing, Severity
 
 DATA = [
     "out1.example.net. A 127.0.0.11", "11.0.0.127.in-addr.arpa. PTR out1.example.net.",

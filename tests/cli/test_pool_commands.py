@@ -10,7 +10,8 @@ from test_commands import call
 
 from penstock.cli.mta_files import BEGIN, files, transports, with_block
 from penstock.config import parse_settings
-from penstock.model import Account, Action, Case, Decision, DecisionRow, Kind, Standing, Suspect
+from penstock.model import Account, Action, Decision, DecisionRow, Kind, Standing
+from penstock.sending import Case, Suspect
 from penstock.store.ports import PoolRecords, Records
 from penstock.store.sqlite import SqliteStore
 

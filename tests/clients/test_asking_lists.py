@@ -11,9 +11,9 @@ from penstock.clients.dns import Resolver, ResolverSettings, server_of, system_s
 from penstock.clients.dnsbl import Lists, Sound
 from penstock.clients.hosts import addresses_of, reverse_name
 from penstock.lists.catalogue import chosen_lists, read_choice
-from penstock.model import Severity
 from penstock.protocols.dns_wire import Kind
 from penstock.protocols.dnsbl import Clear, Health, Listed, Rcode, Trouble, Unknown, addresses
+from penstock.sending import Severity
 
 
 @pytest.fixture(scope="module")

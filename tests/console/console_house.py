@@ -10,7 +10,6 @@ from penstock.model import (
     AccountRow,
     Action,
     Audit,
-    Case,
     Decision,
     DecisionRow,
     Evidence,
@@ -18,14 +17,12 @@ from penstock.model import (
     Held,
     Kind,
     Lines,
-    Listing,
-    ListingChange,
     Reply,
     Standing,
-    Suspect,
     make_id,
 )
 from penstock.people import Person, Role
+from penstock.sending import Case, Listing, ListingChange, Suspect
 from penstock.service import Service
 from penstock.store.ports import HeldMessage, PoolRecords, Records
 from penstock.watch import Watch

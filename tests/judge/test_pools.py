@@ -6,7 +6,8 @@ import pytest
 
 from penstock.judge.pools import LEVELS, Live, Pool, Pools, choose_pool, find_route, level_of, pick, settle
 from penstock.judge.warmup import DAY_S, Seen, WarmUp, count, used_on
-from penstock.model import Kind, Pin, SendingIp, Standing, transport_name
+from penstock.model import Kind, Standing, transport_name
+from penstock.sending import Pin, SendingIp
 
 CHOICES = {"poor": "suspect", "bulk": "bulk", "trusted/bulk": "good-bulk", "default": "normal"}
 NOW = 1_800_000_000.0

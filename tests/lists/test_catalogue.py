@@ -5,8 +5,8 @@ import datetime
 import pytest
 
 from penstock.lists.catalogue import Choice, chosen_lists, known_lists, read_choice, shipped
-from penstock.model import Severity
 from penstock.protocols.dnsbl import Listed, Rcode, Reply, Unknown, read, to_ascii
+from penstock.sending import Severity
 
 KNOWN = known_lists()
 CODES = [(one, *row) for one in KNOWN for row in one.codes]

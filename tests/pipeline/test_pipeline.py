@@ -22,13 +22,13 @@ from penstock.model import (
     Kind,
     Mode,
     Opening,
-    SendingIp,
     Standing,
     Submission,
     Verdict,
     make_id,
 )
 from penstock.pipeline import Pipeline
+from penstock.sending import SendingIp
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import DecisionSearch, StoreUnavailable
 from penstock.store.sqlite import SqliteStore

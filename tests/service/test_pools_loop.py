@@ -17,8 +17,9 @@ from penstock.config import parse_settings
 from penstock.evaluation.provider import DAY, Provider, Sent
 from penstock.judge.pools import find_route
 from penstock.lists.catalogue import chosen_lists, read_choice
-from penstock.model import Kind, Listing, ListingChange, Pin, Severity, transport_name
+from penstock.model import Kind, transport_name
 from penstock.protocols.dnsbl import Clear, Listed
+from penstock.sending import Listing, ListingChange, Pin, Severity
 from penstock.service import Service
 from penstock.store.ports import DecisionSearch, PoolRecords
 from penstock.watch import Watch

@@ -5,7 +5,7 @@ import asyncio
 from msgspec.structs import replace
 from test_contract import T0, backend, store  # noqa: F401  # the fixtures of the contract
 
-from penstock.model import Listing, ListingChange, Severity
+from penstock.sending import Listing, ListingChange, Severity
 
 ZEN = Listing("192.0.2.7", "spamhaus-zen", T0, T0, codes=("127.0.0.2",), text="see SBL1", severity=Severity.HIGH)
 

@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 from test_contract import T0, backend, decision, store  # noqa: F401  # the fixtures of the contract
 
-from penstock.model import Audit, Case, IpState, Pin, Suspect
+from penstock.model import Audit
+from penstock.sending import Case, IpState, Pin, Suspect
 from penstock.store.ports import DecisionSearch, PoolRecords, PoolState, Records
 
 DRAINED = IpState("192.0.2.7", "normal", "drained", T0, reason="on spamhaus-zen")

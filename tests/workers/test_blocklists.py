@@ -13,7 +13,8 @@ from penstock.clients.dnsbl import Lists
 from penstock.clients.webhook import Webhook
 from penstock.config import parse_settings
 from penstock.lists.catalogue import chosen_lists, read_choice
-from penstock.model import Listing, ListingChange, OutboxItem, Severity
+from penstock.model import OutboxItem
+from penstock.sending import Listing, ListingChange, Severity
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import Records
 from penstock.workers.blocklists import Monitor, MonitorSettings, watched_of

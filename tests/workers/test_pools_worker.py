@@ -11,23 +11,8 @@ from penstock.judge import reputation
 from penstock.judge.cases import ACTS_ON
 from penstock.judge.pools import Live, Pool, Pools, find_route
 from penstock.lists.catalogue import Dislike
-from penstock.model import (
-    Account,
-    Action,
-    Audit,
-    Decision,
-    DecisionRow,
-    Event,
-    Evidence,
-    IpState,
-    Kind,
-    Listing,
-    ListingChange,
-    SendingIp,
-    Severity,
-    Standing,
-    make_id,
-)
+from penstock.model import Account, Action, Audit, Decision, DecisionRow, Event, Evidence, Kind, Standing, make_id
+from penstock.sending import IpState, Listing, ListingChange, SendingIp, Severity
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import PoolRecords, Records
 from penstock.workers.pools import PoolKeeper, PoolSettings

@@ -9,9 +9,9 @@ from tests.workers.follower import made
 from tests.workers.test_feedback import NOW, bounced, judged, row
 
 from penstock.config import parse_settings
-from penstock.model import Severity
 from penstock.protocols.deliveries import Reader, postfix
 from penstock.protocols.receivers import Replies
+from penstock.sending import Severity
 from penstock.store.memory import MemoryStore
 from penstock.workers.reply_blocks import ReplyBlocks, reply_blocks
 

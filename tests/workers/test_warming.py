@@ -7,7 +7,8 @@ from neighbours.dns import Unbound
 from penstock.clients.dns import ResolverSettings, server_of
 from penstock.judge.pools import Pool, Pools
 from penstock.judge.warmup import DAY_S, WarmUp
-from penstock.model import Account, Action, Decision, DecisionRow, Kind, SendingIp, Standing, make_id
+from penstock.model import Account, Action, Decision, DecisionRow, Kind, Standing, make_id
+from penstock.sending import SendingIp
 from penstock.store.memory import MemoryStore
 from penstock.store.ports import Records
 from penstock.workers.warming import Warming, WarmingSettings, read_seen

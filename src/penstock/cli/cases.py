@@ -10,8 +10,8 @@ from penstock.cli.accounts import DryRun, Reason
 from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
-from penstock.model import Case
 from penstock.overview import case_messages, find_case, when
+from penstock.sending import Case
 from penstock.service import Service
 
 app = typer.Typer(no_args_is_help=True, help="Listed IPs and who caused it.")

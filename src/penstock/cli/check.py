@@ -23,9 +23,9 @@ from penstock.clients.dnsbl import Found, Lists, Target, sort_of, target_of
 from penstock.clients.hosts import ReverseName, addresses_of, reverse_name
 from penstock.config import Settings
 from penstock.lists.catalogue import BlockList, chosen_lists
-from penstock.model import Listing, Severity
 from penstock.overview import when
 from penstock.protocols.dnsbl import Answer, Clear, Listed, addresses, to_ascii
+from penstock.sending import Listing, Severity
 from penstock.store.ports import StoreUnavailable
 
 CLEAN, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3

@@ -14,9 +14,10 @@ from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of
 from penstock.config import Settings
 from penstock.lists.catalogue import BlockList, known_lists
-from penstock.model import Audit, DecisionRow, Listing, Mode
+from penstock.model import Audit, DecisionRow, Mode
 from penstock.overview import when
 from penstock.protocols.dnsbl import to_ascii
+from penstock.sending import Listing
 from penstock.store.ports import DecisionSearch, Store
 from penstock.workers.monitoring import choices_of
 

@@ -14,8 +14,8 @@ from penstock.clients.dns import Resolver, ResolverSettings, servers_of
 from penstock.clients.hosts import addresses_of, reverse_name
 from penstock.clients.spf import includes
 from penstock.config import Settings
-from penstock.model import Listing, SendingIp
 from penstock.protocols.dnsbl import Address
+from penstock.sending import Listing, SendingIp
 from penstock.service import Service
 
 

@@ -12,7 +12,7 @@ from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import PLACES, Config, Json, settings_of
 from penstock.config import Settings
 from penstock.lists.catalogue import BlockList, Choice, chosen_lists, known_lists, read_choice, shipped
-from penstock.model import Severity
+from penstock.sending import Severity
 from penstock.workers.monitoring import choices_of
 
 app = typer.Typer(help="The blocklists that Penstock knows.")

@@ -23,8 +23,9 @@ from penstock.desk import Desk
 from penstock.judge.identity import FORWARDS
 from penstock.judge.pools import Live
 from penstock.judge.replan import Past, Plan, Shift, past_of, replan
-from penstock.model import Action, Audit, DecisionRow, SendingIp
+from penstock.model import Action, Audit, DecisionRow
 from penstock.overview import pool_rows, when
+from penstock.sending import SendingIp
 from penstock.service import Service
 from penstock.store.ports import DecisionSearch
 from penstock.workers.warming import read_seen

@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from penstock.clients.dns import Resolver
 from penstock.lists.catalogue import BlockList, Sort
-from penstock.model import Severity
 from penstock.protocols.dns_wire import Kind, ending, labels
 from penstock.protocols.dnsbl import (
     Address,
@@ -34,6 +33,7 @@ from penstock.protocols.dnsbl import (
     reversed_address,
     to_ascii,
 )
+from penstock.sending import Severity
 
 _MOST_AT_ONCE = 600
 """Questions at once over all lists; what a local resolver takes without dropping any."""

@@ -22,9 +22,10 @@ from penstock.console.letter import Letter, read_letter
 from penstock.console.sight import Sight
 from penstock.console.site import Site
 from penstock.desk import NotThere, Refused
-from penstock.model import AccountRow, Action, Audit, Case, DecisionRow, Held, Listing, Standing
+from penstock.model import AccountRow, Action, Audit, DecisionRow, Held, Standing
 from penstock.overview import AccountView, PoolRow, case_messages, explanation, find_case, pool_rows
 from penstock.people import Role
+from penstock.sending import Case, Listing
 from penstock.store.ports import AccountSearch, DecisionSearch, StoreUnavailable
 from penstock.workers.held import Outcome
 

@@ -13,8 +13,9 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.desk import Refused
-from penstock.model import AccountRow, Audit, Case, DecisionRow, Delivered, Held, Listing, Standing
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Standing
 from penstock.overview import AccountView, PoolRow, Shown
+from penstock.sending import Case, Listing
 from penstock.workers.held import Outcome
 
 T = TypeVar("T")

@@ -10,8 +10,9 @@ from penstock.config import Settings
 from penstock.console.entrance import Viewer
 from penstock.console.sight import Sight
 from penstock.console.site import Site
-from penstock.model import Action, Case, Mode
+from penstock.model import Action, Mode
 from penstock.people import Grain, Tally, TallySearch
+from penstock.sending import Case
 from penstock.store.ports import Store
 
 ACTIONS = tuple(one.value for one in Action)

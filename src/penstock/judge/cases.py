@@ -13,7 +13,8 @@ from math import exp
 from msgspec import Struct
 
 from penstock.judge.reputation import summary
-from penstock.model import DecisionRow, Suspect
+from penstock.model import DecisionRow
+from penstock.sending import Suspect
 
 MOST_SUSPECTS = 50
 _MESSAGES_SHOWN = 5

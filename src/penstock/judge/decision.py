@@ -13,18 +13,7 @@ from penstock.judge.reference import account_tag, make_token
 from penstock.judge.replies import UNJUDGED, reply_for, reply_for_limit
 from penstock.judge.reputation import Assessment
 from penstock.judge.rules import Rules
-from penstock.model import (
-    Account,
-    Action,
-    Decision,
-    Evidence,
-    Kind,
-    Mode,
-    Reply,
-    Standing,
-    Submission,
-    transport_name,
-)
+from penstock.model import Account, Action, Decision, Evidence, Kind, Mode, Reply, Standing, Submission, transport_name
 
 _RETRY_S = 900.0
 """When to come again where a hold cannot be kept by us and becomes a delay."""

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from penstock.judge.warmup import Seen, WarmUp
-from penstock.model import IpState, Kind, Pin, SendingIp, Standing
+from penstock.model import Kind, Standing
+from penstock.sending import IpState, Pin, SendingIp
 
 LEVELS = ("suspect", "poor", "new", "normal", "trusted")
 """Worst first."""

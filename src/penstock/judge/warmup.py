@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
-from penstock.model import SendingIp
+from penstock.sending import SendingIp
 
 DAY_S = 86400.0
 OTHER = "other"

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from penstock.model import Severity
 from penstock.protocols.dnsbl import Dialect, to_ascii
+from penstock.sending import Severity
 
 Sort = Literal["ipv4", "ipv6", "domain"]
 """What is asked for."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from penstock.model import Severity
 from penstock.sections.fields import Network, Section
+from penstock.sending import Severity
 
 
 class RangeSection(Section):

@@ -11,8 +11,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from penstock.model import Kind, Severity, Standing, transport_name
+from penstock.model import Kind, Standing, transport_name
 from penstock.sections.fields import NextHopAddress, Section
+from penstock.sending import Severity
 
 SHIPPED_CHOICES: dict[str, tuple[str, ...]] = {
     "trusted": ("trusted", "normal"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from penstock.model import Listing, ListingChange
+from penstock.sending import Listing, ListingChange
 
 
 def settle(current: Listing | None, seen: ListingChange) -> tuple[Listing | None, ListingChange | None]:

@@ -8,19 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from penstock.model import (
-    AccountRow,
-    Audit,
-    Case,
-    DecisionRow,
-    Delivered,
-    Held,
-    IpState,
-    Listing,
-    ListingChange,
-    OutboxItem,
-    Pin,
-)
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.sending import Case, IpState, Listing, ListingChange, Pin
 from penstock.store.listings import settle
 from penstock.store.memory_learnt import MemoryLearnt
 from penstock.store.memory_people import MemoryPeople

@@ -20,20 +20,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from penstock.examples import Example, Lesson, Remembered
-from penstock.model import (
-    AccountRow,
-    Audit,
-    Case,
-    DecisionRow,
-    Delivered,
-    Held,
-    IpState,
-    Listing,
-    ListingChange,
-    OutboxItem,
-    Pin,
-)
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
 from penstock.people import Key, Person, Tally, TallySearch
+from penstock.sending import Case, IpState, Listing, ListingChange, Pin
 
 
 class StoreUnavailable(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import Listing, ListingChange
+from penstock.sending import Listing, ListingChange
 from penstock.store.listings import settle
 from penstock.store.postgres import Connection, fit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.model import Case, IpState, Pin
+from penstock.sending import Case, IpState, Pin
 from penstock.store.ports import PoolRecords, PoolState
 from penstock.store.postgres import Connection, fit
 

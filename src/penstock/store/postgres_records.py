@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, Case, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.sending import Case, Listing, ListingChange
 from penstock.store import postgres_listings, postgres_pools
 from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records
 from penstock.store.postgres import Connection, Postgres, fit

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, Case, DecisionRow, Delivered, Held, Listing, ListingChange, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.sending import Case, Listing, ListingChange
 from penstock.store import sqlite_listings, sqlite_pools
 from penstock.store.migrations import migrations
 from penstock.store.ports import (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import Listing, ListingChange
+from penstock.sending import Listing, ListingChange
 from penstock.store.listings import settle
 
 _encode = msgspec.msgpack.Encoder().encode

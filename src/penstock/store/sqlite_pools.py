@@ -6,7 +6,7 @@ import sqlite3
 
 import msgspec
 
-from penstock.model import Case, IpState, Pin
+from penstock.sending import Case, IpState, Pin
 from penstock.store.ports import PoolRecords, PoolState
 
 _encode = msgspec.msgpack.Encoder().encode

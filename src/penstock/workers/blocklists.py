@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from penstock.clients.dnsbl import Lists, Target, sort_of
 from penstock.lists.catalogue import BlockList, Sort
-from penstock.model import Listing, ListingChange, Severity
 from penstock.protocols.dnsbl import Answer, Clear, Listed, Unknown, to_ascii
+from penstock.sending import Listing, ListingChange, Severity
 from penstock.store.ports import Records, Store, Turn, Write
 
 _SLICE = 256

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct, to_builtins
 
 from penstock.lists.catalogue import BlockList
-from penstock.model import Listing, ListingChange, OutboxItem, Severity
+from penstock.model import OutboxItem
+from penstock.sending import Listing, ListingChange, Severity
 from penstock.store.ports import Records, Store
 
 _POSITION = "alerts:listings"

@@ -17,18 +17,8 @@ from penstock.config import Settings
 from penstock.judge import cases
 from penstock.judge.pools import Pools
 from penstock.lists.catalogue import known_lists
-from penstock.model import (
-    Audit,
-    Case,
-    Event,
-    IpState,
-    Listing,
-    Mode,
-    OutboxItem,
-    SendingIp,
-    Severity,
-    Suspect,
-)
+from penstock.model import Audit, Event, Mode, OutboxItem
+from penstock.sending import Case, IpState, Listing, SendingIp, Severity, Suspect
 from penstock.store.ports import DecisionSearch, PoolRecords, Records, Store, Turn, Write
 from penstock.workers.monitoring import choices_of
 from penstock.workers.reply_blocks import RECEIVER

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from penstock.config import Settings
-from penstock.model import Listing, ListingChange, Severity
 from penstock.protocols.receivers import Level, Reason, ReplyMeaning, Scope
+from penstock.sending import Listing, ListingChange, Severity
 from penstock.store.ports import Store
 
 CLEAR_EVERY_S = 300.0
