@@ -250,6 +250,8 @@ class StoreSection(Section):
     """PostgreSQL connection string for records, e.g. "postgresql://penstock@db/penstock"."""
     keep_decisions_days: float = Field(90, gt=0)
     """How long decisions can be searched."""
+    keep_counts_days: float = Field(400, gt=0)
+    """How far back reports reach: how many messages each day had, by tenant and account."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> StoreSection:

@@ -239,10 +239,11 @@ class Service:
             settings, self.store, self.next_hop,
             hostname=self.hostname, log=lambda line: log.warning("notice", text=line), now=self.now,
         )  # fmt: skip
-        kept = UpkeepSettings(settings.held.keep_days * 86400.0, settings.store.keep_decisions_days * 86400.0)
+        store = settings.store
+        days = (settings.held.keep_days, store.keep_decisions_days, store.keep_counts_days)
+        kept = UpkeepSettings(*(one * 86400.0 for one in days))
         more: list[Chore] = [
             (3600.0, "examples", self._expire_examples),
-            (3600.0, "keys", self._expire_keys),
             (_TALLY_EVERY_S, "tallies", self.tally),
         ]
         if any(pool.ips for pool in settings.pools.named.values()):
@@ -431,6 +432,3 @@ class Service:
             count += some
             await asyncio.sleep(0.01)
         return count
-
-    async def _expire_keys(self) -> int:
-        return await self.store.expire_keys(self.now())

@@ -68,6 +68,23 @@ async def test_decisions_are_counted_once_by_day_and_minutes(store):  # noqa: F8
     assert await store.tallies(TallySearch(Grain.MINUTES, limit=1)) == minutes[-1:]
 
 
+async def test_counts_go_when_their_time_is_over(store):  # noqa: F811
+    """Each grain at its own; decisions that were counted are not counted again."""
+    rows = [decision(number, at=T0 + number * 400) for number in range(1300)]
+    await store.update((), lambda: Records(decisions=tuple(rows)))
+    assert await store.tally(before_id="z") == 1300
+    days, minutes = await store.tallies(TallySearch(Grain.DAYS)), await store.tallies(TallySearch(Grain.MINUTES))
+    gone = [one for one in minutes if one.start < minutes[-1].start]
+    assert len(gone) > 1000, "more than one step deletes"
+
+    assert await store.expire_tallies({Grain.MINUTES: minutes[-1].start, Grain.DAYS: days[1].start}) == len(gone) + 1
+    assert await store.expire_tallies({Grain.MINUTES: minutes[-1].start, Grain.DAYS: days[1].start}) == 0
+    assert await store.tallies(TallySearch(Grain.MINUTES)) == minutes[-1:]
+    assert await store.tallies(TallySearch(Grain.DAYS)) == days[1:]
+    assert len(await store.tallies(TallySearch(Grain.TENANT_DAYS))) == len(days)
+    assert await store.tally(before_id="z") == 0
+
+
 async def test_accounts_are_counted_by_standing_and_held_mail_is_found_by_tenant(store):  # noqa: F811
     """Of everybody, and of one tenant."""
     names = (("sasl:a@x.example", "x.example", Standing.NEW), ("sasl:b@y.example", "y.example", Standing.SUSPENDED))

@@ -106,6 +106,13 @@ class MemoryPeople:
         ]
         return _by_account(found)[: search.limit] if search.by_account else found[-search.limit :]
 
+    async def expire_tallies(self, before: Mapping[Grain, float]) -> int:
+        """Delete counts past their time."""
+        gone = [place for place in self._messages if place[1] < before.get(Grain(place[0]), 0.0)]
+        for place in gone:
+            del self._messages[place], self._recipients[place]
+        return len(gone)
+
     async def standings(self, tenant: str = "") -> Mapping[str, int]:
         """How many accounts have each standing."""
         rows = [row for row in self._accounts.values() if tenant in ("", row.tenant)]

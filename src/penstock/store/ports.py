@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from penstock.examples import Example, Lesson, Remembered
 from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
-from penstock.people import Key, Person, Tally, TallySearch
+from penstock.people import Grain, Key, Person, Tally, TallySearch
 from penstock.sending import Case, IpState, Listing, ListingChange, Pin
 
 
@@ -206,6 +206,9 @@ class PeopleStore(Protocol):
 
     async def tallies(self, search: TallySearch) -> list[Tally]:
         """Counts in the order of time; the latest where there are more than the limit."""
+
+    async def expire_tallies(self, before: Mapping[Grain, float]) -> int:
+        """Delete counts of stretches of time that began before a time, each grain's own; how many rows went."""
 
     async def standings(self, tenant: str = "") -> Mapping[str, int]:
         """How many accounts have each standing."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from penstock.model import Audit
-from penstock.people import Key, Person, Tally, TallySearch
+from penstock.people import Grain, Key, Person, Tally, TallySearch
 from penstock.store.postgres import Connection, Postgres, fit
-from penstock.store.search import COUNT, NEXT_TALLIED, TALLIED, tallies_sql
+from penstock.store.search import COUNT, EXPIRE_TALLIES, EXPIRED_AT_ONCE, NEXT_TALLIED, TALLIED, tallies_sql
 
 _pack = msgspec.msgpack.Encoder().encode
 _person = msgspec.msgpack.Decoder(Person).decode
@@ -118,6 +119,19 @@ class PostgresPeople:
             for row in await self._ask(sql, *values)
         ]
         return found if search.by_account else found[::-1]
+
+    async def expire_tallies(self, before: Mapping[Grain, float]) -> int:
+        """Delete counts past their time, in steps."""
+        gone, sql = 0, EXPIRE_TALLIES.format(mark="%s").encode()
+        for values in [(grain.value, at, EXPIRED_AT_ONCE) for grain, at in before.items()]:
+
+            async def work(connection: Connection, values: tuple[str, float, int] = values) -> int:
+                return (await connection.execute(sql, values)).rowcount
+
+            while count := await self._postgres.run(work):
+                gone += count
+                await asyncio.sleep(0.01)
+        return gone
 
     async def standings(self, tenant: str = "") -> Mapping[str, int]:
         """How many accounts have each standing."""

@@ -132,8 +132,9 @@ NEXT_TALLIED = (
     "SELECT max(id), count(*) FROM "
     "(SELECT id FROM decisions WHERE id > {mark} AND id < {mark} ORDER BY id LIMIT {mark}) AS next"
 )
+_TALLY_KEY = "(grain, start, tenant, account, action, wanted, reason)"
 _ADD = (
-    " ON CONFLICT (grain, start, tenant, account, action, wanted, reason) DO UPDATE SET "
+    f" ON CONFLICT {_TALLY_KEY} DO UPDATE SET "
     "messages = tallies.messages + excluded.messages, recipients = tallies.recipients + excluded.recipients"
 )
 _IS_ACTED = "(wanted <> 'accept' OR action <> 'accept')"
@@ -152,6 +153,14 @@ COUNT = tuple(
     for grain, tenant, account in _KINDS
 )
 """Statements that count the decisions between two ids; `second` is how the backend rounds `at` down."""
+
+EXPIRE_TALLIES = (
+    f"DELETE FROM tallies WHERE {_TALLY_KEY} IN (SELECT {_TALLY_KEY[1:-1]} FROM tallies "  # noqa: S608
+    "WHERE grain = {mark} AND start < {mark} LIMIT {mark})"
+)
+"""Deletes some counts that are past their time, in the order of the index that they stand in."""
+EXPIRED_AT_ONCE = 500
+"""So many in one step, so that mail finds its way in between."""
 
 
 def tallies_sql(search: TallySearch, mark: str) -> tuple[str, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -9,9 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from penstock.model import Audit
-from penstock.people import Key, Person, Tally, TallySearch
+from penstock.people import Grain, Key, Person, Tally, TallySearch
 from penstock.store.ports import Records
-from penstock.store.search import COUNT, NEXT_TALLIED, TALLIED, tallies_sql
+from penstock.store.search import COUNT, EXPIRE_TALLIES, EXPIRED_AT_ONCE, NEXT_TALLIED, TALLIED, tallies_sql
 from penstock.store.sqlite_rows import write_records
 from penstock.store.sqlite_writer import Writer
 
@@ -128,6 +129,19 @@ class SqlitePeople:
         rows = await self._ask(lambda connection: connection.execute(sql, values).fetchall())
         found = [Tally(float(row[0]), *row[1:]) for row in rows]
         return found if search.by_account else found[::-1]
+
+    async def expire_tallies(self, before: Mapping[Grain, float]) -> int:
+        """Delete counts past their time, in steps."""
+        gone, sql = 0, EXPIRE_TALLIES.format(mark="?")
+        for values in [(grain.value, at, EXPIRED_AT_ONCE) for grain, at in before.items()]:
+
+            def work(connection: sqlite3.Connection, values: tuple[str, float, int] = values) -> tuple[int, bool]:
+                return connection.execute(sql, values).rowcount, False
+
+            while count := int(await self._writer.run(work)):
+                gone += count
+                await asyncio.sleep(0.01)
+        return gone
 
     async def standings(self, tenant: str = "") -> Mapping[str, int]:
         """How many accounts have each standing."""

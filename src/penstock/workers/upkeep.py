@@ -1,4 +1,4 @@
-"""What runs by itself in one process of a node: expiry of held mail and old rows, and notices."""
+"""What runs by itself in one process of a node: expiry of held mail, old rows and sessions, and notices."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
+from penstock.people import Grain
 from penstock.store.ports import Store
 from penstock.workers.held import expire
 from penstock.workers.notices import Notices
@@ -20,6 +21,10 @@ class UpkeepSettings(Struct, frozen=True):
 
     keep_held_s: float
     keep_decisions_s: float
+    keep_counts_s: float
+    """Counts by day."""
+    keep_minutes_s: float = 14 * 86400.0
+    """Counts by five minutes, of which a page shows a day."""
     notices_every_s: float = 2.0
     held_every_s: float = 60.0
     rows_every_s: float = 3600.0
@@ -69,4 +74,8 @@ class Upkeep:
 
     async def _expire_rows(self) -> int:
         now = self._now()
-        return await self._store.expire(now=now, decisions_before=now - self._settings.keep_decisions_s)
+        settings, store = self._settings, self._store
+        days, minutes = now - settings.keep_counts_s, now - settings.keep_minutes_s
+        before = {grain: minutes if grain is Grain.MINUTES else days for grain in Grain}
+        gone = await store.expire(now=now, decisions_before=now - settings.keep_decisions_s)
+        return gone + await store.expire_tallies(before) + await store.expire_keys(now)
