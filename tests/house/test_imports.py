@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "notices": {"model"},
     "clients": {"model", "sending", "attempts", "protocols", "lists", "config", "sections", "watch"},
     "workers": {
+        "people",
         "model",
         "sending",
         "attempts",
