@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run demo test check bench bench-blocklists bench-logs bench-console eval reference lock neighbours kill-drill
+.PHONY: run demo test check bench bench-blocklists bench-logs bench-console eval eval-seeds reference lock neighbours kill-drill
 
 # What `python -m venv` needs on a bare Debian; a machine that already has it installs nothing.
 $(VENV)/bin/python:
@@ -62,6 +62,10 @@ bench-console: $(VENV)/.dev
 
 eval: $(VENV)/.dev
 	$(BIN)/python -m penstock.cli.report docs/evaluation.md
+
+# Needs ten minutes; CI does not run it.
+eval-seeds: $(VENV)/.dev
+	$(BIN)/python -m bench.seeds
 
 lock:
 	uv pip compile -q --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra build --extra fast --extra scale pyproject.toml -o requirements.lock

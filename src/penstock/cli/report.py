@@ -119,6 +119,7 @@ async def account_tables(corpus: Path, folder: Path) -> tuple[list[str], str]:
         "accounts are others with their weeks in another order. Owners and campaigns are those of the half *report*;",
         "content weights are learnt from the half *tune* alone; thresholds come from the default budgets.",
         f"The first {BURN_IN_DAYS:.0f} days are judged, not counted. `docs/evaluation/accounts.md` defines them.",
+        "One seed is partly luck: `docs/judging.md` has the figures of several (`make eval-seeds`).",
         "",
         tables.table(report),
         "",
