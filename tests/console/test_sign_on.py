@@ -100,6 +100,41 @@ async def test_without_rows_only_people_who_were_made_come_in(house, visit, prov
     assert (answer.status_code, said(answer)) == (403, told(Why.SOMEBODY_ELSE))
 
 
+async def test_a_changed_address_at_the_provider_makes_nobody_new(house, visit, provider):
+    """Whoever came in before keeps name, role and sessions, also while the new address is not verified or is another's
+    here; the old address, given to somebody else, opens nothing."""
+    provider.keep("erin", email="erin@example.net", email_verified="1", groups=["abuse-desk"])
+    assert (await signed_on(await visit(), provider, "erin")).status_code == 303
+    before = await house.store.people()
+    for address, verified in (("erin@married.example", "1"), ("erin@unproven.example", "0"), ("admin", "1")):
+        provider.keep("erin", email=address, email_verified=verified, groups=["abuse-desk"])
+        client = await visit()
+        assert (await signed_on(client, provider, "erin")).status_code == 303
+        assert "erin@example.net" in (await client.get("/")).text
+    assert await house.store.people() == before
+    provider.keep("heir", email="erin@example.net", email_verified="1", groups=["chiefs"])
+    answer = await signed_on(await visit(), provider, "heir")
+    assert (answer.status_code, said(answer)) == (403, told(Why.SOMEBODY_ELSE))
+    provider.keep("erin", email="erin@married.example", email_verified="1", groups=["nobody's"])
+    answer = await signed_on(await visit(), provider, "erin")
+    assert (answer.status_code, said(answer)) == (403, told(Why.NO_ROLE))
+    assert (await client.get("/")).status_code == 303
+
+
+async def test_of_two_made_for_one_subject_the_one_who_is_called_so_comes_in(house, visit, provider):
+    """As they were made when names were asked first; else it is the older one."""
+    provider.keep("fay", email="fay@example.net", email_verified="1", groups=["abuse-desk"])
+    assert (await signed_on(await visit(), provider, "fay")).status_code == 303
+    first = await house.store.person("fay@example.net")
+    twin = replace(first, name="fay@new.example", added_at=first.added_at + 1)
+    await house.store.keep_person(twin, Audit(1.0, "t", "add-person", twin.name))
+    for address, name in (("fay@new.example", twin.name), ("fay@third.example", first.name)):
+        provider.keep("fay", email=address, email_verified="1", groups=["abuse-desk"])
+        client = await visit()
+        assert (await signed_on(client, provider, "fay")).status_code == 303
+        assert name in (await client.get("/")).text
+
+
 async def test_who_has_a_password_here_is_not_taken_over(house, visit, provider):
     """A name at the provider is no proof of being the administrator who was here before."""
     person = await house.store.person("admin")

@@ -133,13 +133,16 @@ class SignOn:
 
     async def _person(self, claims: Claims) -> Person:
         """Who they are here, made or changed as the provider says where that is wanted."""
-        name, section = self._name(claims), self.section
+        section = self.section
         subject = f"{section.issuer} {claims['sub']}"
-        known, fitting = await self._store.person(name), self._fitting(claims)
-        if known is not None and known.subject not in ("", subject):
-            raise NoEntry(Why.SOMEBODY_ELSE, name)
-        if known is not None and known.password and not known.subject:
-            raise NoEntry(Why.LOCAL, name)
+        known, fitting = await self._known(subject, claims.get(section.person_claim)), self._fitting(claims)
+        name = known.name if known is not None else self._name(claims)
+        if known is None:
+            known = await self._store.person(name)
+            if known is not None and known.subject:
+                raise NoEntry(Why.SOMEBODY_ELSE, name)
+            if known is not None and known.password:
+                raise NoEntry(Why.LOCAL, name)
         if section.roles and fitting is None:
             if known is not None and known.subject:
                 audit = Audit(self._now(), _WHO, "end-sessions", name, "without a role at the provider")
@@ -157,6 +160,14 @@ class SignOn:
             )
             await self._store.keep_person(person, Audit(self._now(), _WHO, what, name, "", detail))
         return person
+
+    async def _known(self, subject: str, called: object) -> Person | None:
+        """Who came in before as this subject, the only claim that never changes (OpenID Connect Core, section 5.7).
+
+        Where there are several, made when names were asked first: the one who is called so, else the oldest.
+        """
+        found = [one for one in await self._store.people() if one.subject == subject]
+        return min(found, key=lambda one: (one.name != str(called).lower(), one.added_at), default=None)
 
     def _name(self, claims: Claims) -> str:
         """What they are called here; names are as `penstock people add` takes them."""
