@@ -137,8 +137,8 @@ async def test_plesk_sets_a_mailbox_to_no_messages_and_back_to_its_plans_limit()
     ("answer", "trouble"),
     [
         ((200, '{"code":1,"stdout":"","stderr":"Unable to find mailname: no such mail name"}'), Refused),
-        ((400, '{"code":0,"message":"Utility is not allowed"}'), Refused),
-        ((401, '{"code":0,"message":"Authentication is required"}'), Unavailable),
+        ((400, '{"code":0,"message":"what"}'), Refused),
+        ((401, '{"code":0,"message":"who"}'), Unavailable),
         ((200, '{"message":"what"}'), Unavailable),
         ((503, ""), Unavailable),
     ],
@@ -150,30 +150,62 @@ async def test_what_plesk_will_not_do_is_told_apart(answer, trouble):
             await driver("plesk", PleskSection(url=panel.url, key="KEY")).carry_out(step("shut"))
 
 
-async def test_directadmin_refuses_logins_and_users_by_its_files_and_suspends_accounts_by_its_api(tmp_path):
-    """BlockCracking's two files; CMD_API_SELECT_USERS, which answers as a form."""
-    answers = [(200, "error=0&text=Success&details="), (200, "error=1&text=Cannot+execute&details=no+such+user")]
-    async with PanelHttp(lambda request: answers.pop(0)) as panel:
-        files = driver("directadmin", DirectAdminSection(folder=str(tmp_path)))
-        await files.carry_out(step("shut"))
-        await files.carry_out(step("shut", "shop", Rung.ACCOUNT))
-        assert (tmp_path / "blacklist_smtp_usernames").read_text() == f"{JOE}\n"
-        assert (tmp_path / "blacklist_script_usernames").read_text() == "shop\n"
-        await files.carry_out(step("open"))
-        assert (tmp_path / "blacklist_smtp_usernames").read_text() == ""
+async def test_directadmin_refuses_logins_and_users_by_its_files(tmp_path):
+    """BlockCracking's two files."""
+    files = driver("directadmin", DirectAdminSection(folder=str(tmp_path)))
+    await files.carry_out(step("shut"))
+    await files.carry_out(step("shut", "shop", Rung.ACCOUNT))
+    assert (tmp_path / "blacklist_smtp_usernames").read_text() == f"{JOE}\n"
+    assert (tmp_path / "blacklist_script_usernames").read_text() == "shop\n"
+    await files.carry_out(step("open"))
+    assert (tmp_path / "blacklist_smtp_usernames").read_text() == ""
 
+
+class DirectAdminServer:
+    """One user. As the panel does, it answers forms, presses the button that is named, and does nothing without one."""
+
+    def __init__(self, *, is_deaf=False):
+        self.is_suspended, self.is_deaf = False, is_deaf
+
+    def __call__(self, request):
+        form = parse_qs(request.body.decode())
+        if (form.get("select0") or [request.query.get("user")]) != ["shop"]:
+            return 200, "error=1&text=Unable+to+show+user&details=no+such+user"
+        if request.path == "/CMD_API_SHOW_USER_CONFIG":
+            return 200, f"username=shop&usertype=user&suspended={'yes' if self.is_suspended else 'no'}"
+        if not self.is_deaf and form["location"] == ["CMD_SELECT_USERS"]:
+            self.is_suspended = "dosuspend" in form or (self.is_suspended and "dounsuspend" not in form)
+        return 200, "error=0&text=Success&details="
+
+
+async def test_directadmin_suspends_accounts_by_its_api_once():
+    """CMD_API_SELECT_USERS, only where the state is another, which is looked at before and after."""
+    async with PanelHttp(DirectAdminServer()) as panel:
         api = driver("directadmin", DirectAdminSection(folder="", url=panel.url, login_key="KEY"))
         assert api.rungs == {Rung.ACCOUNT}
-        await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
-        (request,) = panel.requests
-        assert parse_qs(request.body.decode()) == {
-            "location": ["CMD_SELECT_USERS"], "dosuspend": ["yes"], "select0": ["shop"],
+        assert await api.carry_out(step("shut", "shop", Rung.ACCOUNT)) == "Suspend shop"
+        assert "(as before)" in await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
+        assert panel.answer.is_suspended
+        await api.carry_out(step("open", "shop", Rung.ACCOUNT))
+        assert not panel.answer.is_suspended
+        first, second = (one for one in panel.requests if one.method == "POST")
+        assert parse_qs(first.body.decode()) == {
+            "location": ["CMD_SELECT_USERS"], "dosuspend": ["Suspend"], "select0": ["shop"],
         }  # fmt: skip
-        assert base64.b64decode(request.headers["authorization"].removeprefix("Basic ")) == b"admin:KEY"
-        with pytest.raises(Refused, match="Cannot execute no such user"):
-            await api.carry_out(step("open", "shop", Rung.ACCOUNT))
-        answers.append((200, "<html>please log in</html>"))
-        with pytest.raises(Unavailable):
+        assert "dounsuspend" in parse_qs(second.body.decode())
+        assert base64.b64decode(first.headers["authorization"].removeprefix("Basic ")) == b"admin:KEY"
+
+
+async def test_what_directadmin_does_not_do_is_told():
+    """No such user is a refusal; a page, or a yes after which nothing changed, is waited for."""
+    async with PanelHttp(DirectAdminServer(is_deaf=True)) as panel:
+        api = driver("directadmin", DirectAdminSection(folder="", url=panel.url, login_key="KEY"))
+        with pytest.raises(Refused, match="Unable to show user no such user"):
+            await api.carry_out(step("shut", "else", Rung.ACCOUNT))
+        with pytest.raises(Unavailable, match="nothing changed"):
+            await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
+        panel.answer = lambda request: (200, "<html>please log in</html>")
+        with pytest.raises(Unavailable, match="something else"):
             await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
 
 

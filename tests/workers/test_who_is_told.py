@@ -79,8 +79,20 @@ async def test_what_was_seen_is_shown_and_attached_for_programs():
     item = replace(item, payload={**item.payload, "story": to_builtins(story)})
     mail = read(item)
     attached = {one.get_filename(): json.loads(one.get_content()) for one in mail.iter_attachments()}
-    assert attached["xarf.json"]["Report"]["SourceIp"] == "192.0.2.7"
-    assert attached["xarf.json"]["ReporterInfo"]["ReporterOrgDomain"] == "provider.example"
+    assert attached["xarf.json"] == {
+        "Version": "3",
+        "ReporterInfo": {
+            "ReporterOrg": attached["xarf.json"]["ReporterInfo"]["ReporterOrg"],
+            "ReporterOrgDomain": "provider.example",
+            "ReporterOrgEmail": mail["From"].addresses[0].addr_spec,
+        },
+        "Disclosure": False,
+        "Report": {
+            "ReportClass": "Activity", "ReportType": "Spam", "Date": "2026-09-01T22:00:00Z", "SourceIp": "192.0.2.7",
+            "Ongoing": False, "Custom": {"MessageCount": 1, "Subject": "pills\nnow"},
+            "SmtpMailFromAddress": "joe@shop.example",
+        },
+    }  # fmt: skip
     assert attached["penstock.json"]["account"] == JOE
     assert "40 Empfänger  [192.0.2.7]  pills" in mail.get_body().get_content()
 

@@ -2,7 +2,8 @@
 
 Columns as in SNDS' automated data access: IP, activity start and end, RCPT commands, DATA commands, recipients, filter
 result (GREEN, YELLOW, RED), complaint rate, trap period start and end, trap hits, sample HELO, sample
-MAIL FROM, comment.
+MAIL FROM, comment. So it was until Microsoft moved SNDS to another portal in June 2026; nothing that we found says
+whether the new one has other columns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """cPanel & WHM: outgoing mail of one mailbox (UAPI Email) or of a whole account (WHM API 1), suspended or held.
 
-https://api.docs.cpanel.net: WHM API 1 `suspend_outgoing_email`, `hold_outgoing_email`, `getdomainowner`, `uapi_cpanel`;
-UAPI `Email::suspend_outgoing`, `Email::hold_outgoing` and their opposites.
+https://api.docs.cpanel.net (11.138): WHM API 1 `suspend_outgoing_email`, `hold_outgoing_email`, `getdomainowner`,
+`uapi_cpanel` (whose `cpanel.user` is lower case); UAPI `Email::suspend_outgoing`, `Email::hold_outgoing` and their
+opposites, which answer with `status` and `errors`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """DirectAdmin: its Exim refuses logins and Unix users that two files name; its API suspends whole accounts.
 
-The files are BlockCracking's: `blacklist_smtp_usernames` and `blacklist_script_usernames` under /etc/virtual. The API
-is the legacy one, `CMD_API_SELECT_USERS`, which answers `error=0&text=…` as a form.
+The files are BlockCracking's: `blacklist_smtp_usernames` (looked up by `$authenticated_id`, an address for a mailbox)
+and `blacklist_script_usernames` (Unix users) under /etc/virtual; help.directadmin.com item 655 and its own exim.conf
+have them. The API is the legacy one (directadmin.com/api.html), which answers as a form: `CMD_API_SHOW_USER_CONFIG` has
+`suspended=yes`; `CMD_API_SELECT_USERS` wants `location`, `select0`, and the name of the button that is pressed. The
+buttons' names (`dosuspend`, `dounsuspend`) are those that public clients send, not of a page of the maker's; so the
+state is asked for before and after, and what did not change is told.
 """
 
 from __future__ import annotations
@@ -45,17 +49,31 @@ class DirectAdmin:
         return f"{step.verb} in {file.path}" + ("" if changed else " (as before)")
 
     async def _suspend(self, api: PanelApi, name: str, *, is_shut: bool) -> str:
-        verb = "dosuspend" if is_shut else "dounsuspend"
-        form = {"location": "CMD_SELECT_USERS", verb: "yes", "select0": name}
-        answer = await api.ask("POST", "/CMD_API_SELECT_USERS", data=form)
+        button, label = ("dosuspend", "Suspend") if is_shut else ("dounsuspend", "Unsuspend")
+        if await self._is_suspended(api, name) == is_shut:
+            return f"{label} {name} (as before)"
+        form = {"location": "CMD_SELECT_USERS", button: label, "select0": name}
+        found = parse_qs((await api.ask("POST", "/CMD_API_SELECT_USERS", data=form)).text)
+        if found.get("error", ["0"]) != ["0"]:
+            raise _refused(found)
+        if await self._is_suspended(api, name) != is_shut:
+            raise Unavailable(f"DirectAdmin took {button} of {name}, and nothing changed")
+        return f"{label} {name}"
+
+    async def _is_suspended(self, api: PanelApi, name: str) -> bool:
+        answer = await api.ask("GET", "/CMD_API_SHOW_USER_CONFIG", params={"user": name})
         found = parse_qs(answer.text)
-        if "error" not in found:
+        if found.get("error", ["0"]) != ["0"]:
+            raise _refused(found)
+        if "suspended" not in found:
             raise Unavailable(f"DirectAdmin answers something else: {answer.text[:80]!r}")
-        if found["error"] != ["0"]:
-            raise Refused(" ".join([*found.get("text", []), *found.get("details", [])])[:300] or "no reason given")
-        return f"{verb} {name}"
+        return found["suspended"][0].lower() in ("yes", "on", "1")
 
     async def close(self) -> None:
         """Let go of the connections."""
         if self._api is not None:
             await self._api.close()
+
+
+def _refused(found: dict[str, list[str]]) -> Refused:
+    return Refused(" ".join([*found.get("text", []), *found.get("details", [])])[:300] or "no reason given")

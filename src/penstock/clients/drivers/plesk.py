@@ -2,6 +2,10 @@
 
 Plesk has no switch for sending alone: a limit of 0 prohibits it, and the mailbox still takes in and shows mail.
 Outgoing mail control must be on (Tools & Settings, Outgoing Mail Control).
+
+docs.plesk.com: "About REST API" (`X-API-Key`; `POST /api/v2/cli/{utility}/call` with `params`, answered with `code`,
+`stdout`, `stderr`), the `mail` utility, and "Custom Limits" (0 prohibits sending). That `default` gives a mailbox its
+subscription's limit back is what the panel offers; no page that we found shows it on the command line.
 """
 
 from __future__ import annotations
