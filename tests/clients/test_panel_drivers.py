@@ -1,4 +1,4 @@
-"""cPanel, Plesk, DirectAdmin and webhooks, as their documentation says that they answer, errors included."""
+"""cPanel, Plesk, DirectAdmin, ISPConfig and webhooks, as their documentation says that they answer, errors included."""
 
 import base64
 import json
@@ -15,6 +15,7 @@ from penstock.sections.enforcement import (
     CpanelSection,
     DirectAdminSection,
     EnforcementSection,
+    IspConfigSection,
     PleskSection,
     WebhookSection,
 )
@@ -207,6 +208,105 @@ async def test_what_directadmin_does_not_do_is_told():
         panel.answer = lambda request: (200, "<html>please log in</html>")
         with pytest.raises(Unavailable, match="something else"):
             await api.carry_out(step("shut", "shop", Rung.ACCOUNT))
+
+
+class IspConfigServer:
+    """One mailbox; answers as ISPConfig's JSON handler does, its faults included."""
+
+    def __init__(self, **more):
+        self.box = {"mailuser_id": "17", "email": JOE, "password": "$6$hash", "disablesmtp": "n", "disableimap": "n"}
+        self.calls, self.sessions, self.more = [], set(), more
+
+    def __call__(self, request):
+        (function,), given = request.query, json.loads(request.body)
+        self.calls.append((function, given))
+        if function in self.more:
+            return self.more[function]
+        if function == "login":
+            if given != {"username": "penstock", "password": "PW"}:
+                return self.fault("The login failed. Username or password wrong.")
+            self.sessions.add("5e55")
+            return self.fine("5e55")
+        if given["session_id"] not in self.sessions:
+            return self.fault("The Session is expired or does not exist.")
+        return getattr(self, function)(given)
+
+    def fine(self, response):
+        return 200, json.dumps({"code": "ok", "message": "", "response": response})
+
+    def fault(self, message):
+        return 200, json.dumps({"code": "remote_fault", "message": message, "response": False})
+
+    def logout(self, given):
+        self.sessions.discard(given["session_id"])
+        return self.fine(True)
+
+    def mail_user_get(self, given):
+        return self.fine([self.box] if given["primary_id"] == {"email": JOE} else [])
+
+    def mail_user_update(self, given):
+        assert list(given) == ["session_id", "client_id", "primary_id", "params"], "older handlers go by the order"
+        assert given["primary_id"] == "17"
+        self.box |= given["params"]
+        return self.fine(1)
+
+
+def ispconfig(panel, password="PW"):
+    return driver("ispconfig", IspConfigSection(url=panel.url, user="penstock", password=password))
+
+
+async def test_ispconfig_stops_a_mailbox_from_sending_and_leaves_all_else():
+    """One field, changed where it is not so already; no session stays open."""
+    async with PanelHttp(IspConfigServer()) as panel:
+        server, wanted = panel.answer, ispconfig(panel)
+        before = dict(server.box)
+        assert "disablesmtp=y" in wanted.describe(step("shut"))
+        assert not server.calls, "telling what would be done asks nobody"
+        assert await wanted.carry_out(step("shut")) == f"disablesmtp=y of {JOE}"
+        assert server.box == before | {"disablesmtp": "y"}
+        assert "(as before)" in await wanted.carry_out(step("shut"))
+        await wanted.carry_out(step("open"))
+        assert server.box == before
+        assert [one for one, _ in server.calls].count("mail_user_update") == 2
+        assert not server.sessions
+        assert {(one.method, one.path) for one in panel.requests} == {("POST", "/remote/json.php")}
+
+
+@pytest.mark.parametrize(
+    ("more", "trouble"),
+    [
+        ({"login": (200, "Remote API is disabled in security settings.")}, Unavailable),
+        ({"login": (200, '{"code":"ok","message":"","response":false}')}, Unavailable),
+        ({"login": None}, Unavailable),
+        ({"login": (502, "Bad Gateway")}, Unavailable),
+        ({"login": (200, '{"message":"what"}')}, Unavailable),
+        ({"mail_user_get": (200, '{"code":"ok","message":"","response":[]}')}, Refused),
+        ({"mail_user_get": (200, '{"code":"ok","message":"","response":[{"email":"else@x.example"}]}')}, Refused),
+        (
+            {
+                "mail_user_update": (
+                    200,
+                    '{"code":"remote_fault","message":"You do not have the permissions to access this function."}',
+                )
+            },
+            Refused,
+        ),
+        ({"mail_user_update": (200, '{"code":"ok","message":"","response":0}')}, Unavailable),
+    ],
+)
+async def test_what_ispconfig_will_not_do_is_told_apart(more, trouble):
+    """A mailbox that it does not have, an API that is off, an update after which nothing changed."""
+    async with PanelHttp(IspConfigServer(**more)) as panel:
+        with pytest.raises(trouble):
+            await ispconfig(panel).carry_out(step("shut"))
+        assert not panel.answer.sessions
+
+
+async def test_a_wrong_password_of_the_remote_user_is_waited_for():
+    """A person mends it."""
+    async with PanelHttp(IspConfigServer()) as panel:
+        with pytest.raises(Unavailable, match="login failed"):
+            await ispconfig(panel, "old").carry_out(step("shut"))
 
 
 async def test_a_webhook_is_signed_fresh_and_has_the_same_key_each_time():

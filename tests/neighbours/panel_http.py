@@ -42,7 +42,9 @@ class PanelHttp:
                 headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in head[1:])}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 parts = urlsplit(target)
-                request = Request(method, parts.path, dict(parse_qsl(parts.query)), headers, body)
+                request = Request(
+                    method, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, body
+                )
                 self.requests.append(request)
                 if (answered := self.answer(request)) is not None:
                     status, text = answered

@@ -113,6 +113,17 @@ class DirectAdminSection(DriverSection):
     check_certificate: bool = True
 
 
+class IspConfigSection(DriverSection):
+    """ISPConfig: a mailbox may not log in to send (`disablesmtp`)."""
+
+    url: str
+    """The panel, e.g. "https://host.example.net:8080"."""
+    user: str
+    """A remote user (System, Remote Users) with the mail user functions."""
+    password: str = Field(repr=False)
+    check_certificate: bool = True
+
+
 class WebhookSection(DriverSection):
     """A service of yours that is called, signed, and shuts and opens."""
 
@@ -168,6 +179,7 @@ class EnforcementSection(Section):
     cpanel: dict[str, CpanelSection] = {}
     plesk: dict[str, PleskSection] = {}
     directadmin: dict[str, DirectAdminSection] = {}
+    ispconfig: dict[str, IspConfigSection] = {}
     webhook: dict[str, WebhookSection] = {}
 
     @property
@@ -182,7 +194,7 @@ class EnforcementSection(Section):
         return found | {f"{name}-queue": one.host for name, one in servers.items() if one.queue}
 
     def _kinds(self) -> list[Mapping[str, DriverSection]]:
-        panels: list[Mapping[str, DriverSection]] = [self.cpanel, self.plesk, self.directadmin]
+        panels: list[Mapping[str, DriverSection]] = [self.cpanel, self.plesk, self.directadmin, self.ispconfig]
         return [self.command, self.dovecot, self.postfix, self.exim, *panels, self.webhook]
 
     @model_validator(mode="after")

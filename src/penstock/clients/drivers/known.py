@@ -10,6 +10,7 @@ from penstock.clients.drivers.cpanel import Cpanel
 from penstock.clients.drivers.directadmin import DirectAdmin
 from penstock.clients.drivers.dovecot import Doveadm, Dovecot
 from penstock.clients.drivers.driver import Driver
+from penstock.clients.drivers.ispconfig import IspConfig
 from penstock.clients.drivers.mail_server import AccessFiles
 from penstock.clients.drivers.panel import PanelApi
 from penstock.clients.drivers.plesk import Plesk
@@ -42,6 +43,9 @@ def make_drivers(section: EnforcementSection) -> dict[str, Driver]:
         found[name] = Plesk.at(plesk.url, plesk.key, plesk.limit, check_certificate=plesk.check_certificate)
     for name, directadmin in section.directadmin.items():
         found[name] = DirectAdmin(Path(directadmin.folder) if directadmin.folder else None, _api_of(directadmin))
+    for name, ispconfig in section.ispconfig.items():
+        check, password = ispconfig.check_certificate, ispconfig.password
+        found[name] = IspConfig.at(ispconfig.url, ispconfig.user, password, check_certificate=check)
     for name, webhook in section.webhook.items():
         found[name] = Signed(Webhook(webhook.url, webhook.secret), frozenset(webhook.rungs))
     return found
