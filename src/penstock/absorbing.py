@@ -20,6 +20,10 @@ _EVENT_KEEP_S = 14 * 86400.0
 """How long it is remembered that an event was taken in: longer than mail servers try, and logs lie about."""
 
 
+_TOLD = frozenset(("bounced", "complaint", "spamtrap", "listing"))
+"""Events that people are shown beside the account."""
+
+
 class Lessons(Protocol):
     """Who learns from complaints what abuse looks like here."""
 
@@ -63,7 +67,7 @@ class Absorbing(LoggingIn):
             return written
 
         row = await self._store.account(name)
-        records = moved_records(row, found, event)
+        records = moved_records(row, found, event, kept=_told(event))
         await self._store.update((Turn(account, (account, source, taken), step),), records)
         if found and found[0].is_suspended_now:
             await self.note_suspension(event.at)
@@ -94,3 +98,11 @@ class Absorbing(LoggingIn):
         if row.source == FORWARDS or (is_automatic and not account.startswith("sasl:")):
             return None
         return replace(event, account=account, source=event.source or row.source)
+
+
+def _told(event: Event) -> tuple[Event, ...]:
+    """What of an event is kept for people, under a key in any case."""
+    if event.what not in _TOLD:
+        return ()
+    key = event.key or f"{event.what}/{event.decision_id}/{event.recipient}"
+    return (replace(event, key=key, detail=event.detail[:500]),)

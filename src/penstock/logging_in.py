@@ -237,9 +237,11 @@ class LoggingIn(Breaking):
         return Turn(key, (key,), step)
 
 
-def moved_records(row: AccountRow | None, found: list[Assessment], event: Event) -> Callable[[], Records]:
-    """What an event or a login leaves behind: a change of standing is on record, and told. `found` is filled by then,
-    or empty where nothing was taken in."""
+def moved_records(
+    row: AccountRow | None, found: list[Assessment], event: Event, *, kept: tuple[Event, ...] = ()
+) -> Callable[[], Records]:
+    """What an event or a login leaves behind: a change of standing is on record, and told, and `kept` beside the
+    account. `found` is filled by then, or empty where nothing was taken in."""
 
     def records() -> Records:
         if not found:
@@ -247,9 +249,9 @@ def moved_records(row: AccountRow | None, found: list[Assessment], event: Event)
         (one,) = found
         moved = rows.moved_rows(row, one)
         if one.standing is one.previous:
-            return Records(accounts=moved, must_be_durable=False)
+            return Records(accounts=moved, events=kept, must_be_durable=False)
         detail = f"{one.previous} to {one.standing}, {one.score:.1f} nats"
         audit = Audit(event.at, "penstock", "change-standing", event.account, event.what, detail)
-        return Records(accounts=moved, audit=(audit,), outbox=rows.event_outbox(event, one))
+        return Records(accounts=moved, audit=(audit,), outbox=rows.event_outbox(event, one), events=kept)
 
     return records

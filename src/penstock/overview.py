@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from penstock.judge import limits, reputation
-from penstock.judge.limits import Limit
+from penstock.judge.limits import Limit, Override
 from penstock.judge.logins import LoginPlace, places_of
 from penstock.judge.pools import Pools
+from penstock.judge.portrait import Baseline, SourceView, baseline, source_view
 from penstock.judge.reference import read_token
 from penstock.judge.reputation import Summary
 from penstock.judge.rules import Rules
 from penstock.judge.warmup import WarmUp, used_on
-from penstock.model import Account, AccountRow, Audit, DecisionRow, Delivered, transport_name
+from penstock.model import Account, AccountRow, Audit, DecisionRow, Delivered, Event, transport_name
 from penstock.sending import Case, IpState, SendingIp
 from penstock.store.ports import DecisionSearch, Store
 from penstock.workers.warming import read_seen
 
 _SUSPECTS_SHOWN = 5
+_MOST_SOURCES = 60
+_MOST_EVENTS = 50
 
 
 def when(at: float) -> str:
@@ -37,30 +41,45 @@ class AccountView(Struct, frozen=True):
     """Each with how much of it is used."""
     decisions: tuple[DecisionRow, ...]
     audit: tuple[Audit, ...]
-    logins: tuple[LoginPlace, ...] = ()
+    logins: tuple[LoginPlace, ...]
     """Where it logs in from, latest first."""
+    sources: tuple[SourceView, ...]
+    """Where the mail of these decisions and logins came from, latest first."""
+    baseline: Baseline
+    events: tuple[Event, ...]
+    """What came back lately: bounces, complaints, spamtraps, listings."""
+    overrides: tuple[Override, ...]
+    """Limits that a person, or a probation, put in the place of the plan's."""
 
 
 async def account_view(store: Store, rules: Rules, name: str, now: float, *, decisions: int) -> AccountView | None:
-    """Standing, evidence, limits in use, last decisions, what people did, where it logs in; None for one that nobody
-    has heard of yet.
-
-    Raises StoreUnavailable.
-    """
+    """All that is known of one account; None for one that nobody has heard of yet. Raises StoreUnavailable."""
     keys = (f"a:{name}", f"l:{name}", f"i:{name}")
     state, row = await store.read(keys), await store.account(name)
     if row is None and state[keys[0]] is None:
         return None
     plan = rules.identity.tenancy.of(Account.parse(name))[1]
+    rows, places = await store.decisions(DecisionSearch(account=name, limit=decisions)), places_of(state[keys[2]], now)
     return AccountView(
-        name,
-        row,
-        reputation.summary(state[keys[0]], now),
-        tuple(limits.used(state[keys[1]], rules.plan(plan).account, now)),
-        tuple(await store.decisions(DecisionSearch(account=name, limit=decisions))),
-        tuple(await store.audit(target=name, limit=20)),
-        places_of(state[keys[2]], now),
+        account=name,
+        row=row,
+        summary=reputation.summary(state[keys[0]], now),
+        limits=tuple(limits.used(state[keys[1]], rules.plan(plan).account, now)),
+        decisions=tuple(rows),
+        audit=tuple(await store.audit(target=name, limit=20)),
+        logins=places,
+        sources=await _sources(store, name, [*(one.source for one in rows), *(one.source for one in places)], now),
+        baseline=baseline(state[keys[0]], state[keys[2]], now),
+        events=tuple(await store.events(name, limit=_MOST_EVENTS)),
+        overrides=tuple(one for one in limits.decode(state[keys[1]]).overrides if not one.until or one.until > now),
     )
+
+
+async def _sources(store: Store, account: str, names: Sequence[str], now: float) -> tuple[SourceView, ...]:
+    keys = {f"s:{account}|{name}": name for name in names if name}
+    state = await store.read(tuple(keys)[:_MOST_SOURCES])
+    found = [source_view(keys[key], data, now) for key, data in state.items() if data is not None]
+    return tuple(sorted(found, key=lambda one: -one.seen_at))
 
 
 async def find_decision(store: Store, text: str, key: bytes) -> DecisionRow | None:

@@ -47,6 +47,8 @@ def test_accounts_are_listed_shown_and_steered(day):
     assert "normal" in call("accounts", "release", name, "--reason", "new password", *config)
     call("accounts", "limit", name, "messages", "hour", 7, "--until", "2027-01-01", *config)
     shown = json.loads(call("accounts", "show", name, "--json", *config))
+    assert shown["baseline"]["learnt"] > 0
+    assert len(shown["sources"]) > 1
     assert {"release-account", "set-limit", "suspend-account"} <= {one["what"] for one in shown["audit"]}
     assert "trusted" in call("accounts", "trust", name, *config)
     assert "suspended" in call("accounts", "suspend", name, *config)

@@ -12,6 +12,7 @@ from penstock.model import (
     Audit,
     Decision,
     DecisionRow,
+    Event,
     Evidence,
     Finding,
     Held,
@@ -140,7 +141,12 @@ async def furnish(house):
         for row in rows[:2]
     )  # fmt: skip
     audit = tuple(Audit(T0, "test", "note", name, EVIL, "xyzzy" * (name == OTHERS)) for name in (MINE, OTHERS))
-    await store.update((), lambda: Records(decisions=rows, accounts=accounts, held=held, audit=audit))
+    events = tuple(
+        Event(T0 - n, "bounced", name, ids["mine"], "nobody@example.org", detail=EVIL + "xyzzy" * (name == OTHERS),
+              reason="unknown-user", key=f"bounced/{n}")
+        for name in (MINE, OTHERS) for n in range(60)
+    )  # fmt: skip
+    await store.update((), lambda: Records(decisions=rows, accounts=accounts, held=held, audit=audit, events=events))
     suspects = (Suspect(OTHERS, 0.8, 3, 9, (EVIL,), (ids["others"],)),)
     case = Case("case1", "192.0.2.1", "normal", T0, T0 - 60, ("zen",), suspects)
     await store.record_pools(PoolRecords(cases=(case,)))

@@ -300,6 +300,7 @@ def test_every_page_passes_axe_in_both_schemes_and_on_a_phone(opened, gate, peop
     held = json.loads(penstock("held", "list", "--json", "-c", people))[0]
     more = {
         "account": f"/accounts/{gate[2]}",
+        "events": f"/events/{gate[2]}",
         "decision": f"/decisions/{held['id']}",
         "held-one": f"/held/{held['id']}",
         "nothing": "/nothing",

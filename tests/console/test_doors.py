@@ -100,7 +100,7 @@ async def call(client, route, house, headers, whose="mine"):
     body = BODIES.get(path, {"account": account, "reason": "x"})
     if "ids" in body:
         body = {"ids": [house.ids[whose]]}
-    params = {"account": account} if path == "/account" else None
+    params = {"account": account} if path in ("/account", "/account/events") else None
     more = {"json": body} if method == "POST" else {}
     return await client.request(method, "/api/v1" + path.replace("{id}", id), params=params, headers=headers, **more)
 

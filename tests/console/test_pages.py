@@ -9,11 +9,13 @@ from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from starlette.requests import Request
 
 import penstock.console
+from penstock.attempts import Attempt
 from penstock.console.app import DOORS
 from penstock.console.entrance import Viewer
 from penstock.console.language import catalogue, chosen
 from penstock.console.pages import now, sign_on
 from penstock.console.site import Visit
+from penstock.judge.limits import Override
 from penstock.judge.reference import make_link
 from penstock.model import make_id
 from penstock.people import Role
@@ -62,6 +64,37 @@ async def test_hostile_text_is_shown_as_text(house, visit):
         assert EVIL in text
         assert "<img src=x onerror=alert(6)>.exe" in text
         assert "{{7*7}}" in text
+
+
+async def test_one_account_shows_its_owners_habits_its_places_and_what_came_back(house, visit):
+    """What the pipeline remembered; the page and the API say the same, and what came back is turned page by page."""
+    attempt = Attempt(house.now - 60, "joe@example.com", "198.51.100.9", "imap", "Thunderbird")
+    await house.service.pipeline.logged_in(attempt)
+    await house.service.pipeline.set_limit(MINE, Override("messages", "hour", 7), who="ann", reason="", now=house.now)
+    client = await visit("desk")
+    tree = HTMLParser((await client.get(f"/accounts/{MINE}")).text)
+    assert "198.51.100.0/24" in tree.css_first("[aria-labelledby=logins]").text()
+    assert "7 messages" in " ".join(tree.css_first("[aria-labelledby=limits]").text().split())
+    assert "Learnt from 0 of 0 messages" in tree.css_first("[aria-labelledby=usual]").text()
+    marks = {row.attributes["data-mark"] for row in tree.css("table.numbers tbody tr")}
+    assert marks == {"A"}
+    first = HTMLParser((await client.get(f"/events/{MINE}")).text)
+    more = first.css_first("tr.more a").attributes["href"]
+    second = HTMLParser((await client.get(more)).text)
+    assert [len(tree.css("#rows tr:not(.more)")) for tree in (first, second)] == [50, 10]
+    headers = await house.token("desk")
+    view = (await client.get("/api/v1/account", params={"account": MINE}, headers=headers)).json()
+    assert view["logins"][0]["source"] == view["sources"][0]["source"] == "198.51.100.0/24"
+    assert len(view["events"]) == 50
+    place = None
+    times = []
+    while place != "":
+        params = {"account": MINE, "limit": 25} | ({"after": place} if place else {})
+        found = (await client.get("/api/v1/account/events", params=params, headers=headers)).json()
+        times += [row["at"] for row in found["rows"]]
+        place = found["next"] or ""
+    assert times == sorted(times, reverse=True)
+    assert len(set(times)) == 60
 
 
 async def test_secrets_stay_out_of_the_settings(house, visit):

@@ -264,6 +264,8 @@ async def test_bounces_reach_the_account_of_their_decision(store):
     row = await store.account("sasl:joe@example.com")
     assert row.evidence > 1.0
     assert await gate.absorb(Event(NOW, "bounced", decision_id="unknown")) is None
+    (kept,) = await store.events("sasl:joe@example.com")
+    assert (kept.at, kept.what, kept.decision_id, kept.detail) == (NOW + 5, "bounced", decision.id, "550 5.1.1 unknown")
 
 
 async def test_a_bounce_that_says_nothing_about_the_recipient_is_no_evidence(store):

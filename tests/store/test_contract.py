@@ -14,6 +14,7 @@ from penstock.model import (
     Decision,
     DecisionRow,
     Delivered,
+    Event,
     Evidence,
     Held,
     Kind,
@@ -637,3 +638,33 @@ async def test_processes_open_the_same_place_at_once(backend):
     await keep(stores[0], audit=(audit(),))
 
     assert [await one.audit() for one in stores] == [[audit()]] * 5
+
+
+# What came back.
+
+
+def event(number, *, account="sasl:joe@example.com", at=None, what="bounced"):
+    at = T0 + number if at is None else at
+    return Event(at, what, account, f"d{number}", "a@example.net", detail="550 no \0 such user", key=f"k{number:03}")
+
+
+async def test_what_came_back_is_turned_page_by_page(store):
+    """Newest first, one account's alone, also where a log has many of one second; and once, however often told."""
+    rows = [event(number, at=T0 + number // 4) for number in range(10)]
+    await keep(store, events=(*rows, event(99, account="sasl:eve@example.com")))
+    await keep(store, events=(rows[3],))
+
+    found, before = [], None
+    while page := await store.events("sasl:joe@example.com", limit=3, before=before):
+        found += page
+        before = (page[-1].at, page[-1].key)
+
+    assert found == rows[::-1]
+
+
+async def test_what_came_back_goes_with_the_decisions_of_its_time(store):
+    """Retention is one."""
+    await keep(store, events=tuple(event(number) for number in range(1200)))
+    await store.expire(now=T0, decisions_before=T0 + 1199)
+
+    assert await store.events("sasl:joe@example.com") == [event(1199)]

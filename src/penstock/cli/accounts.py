@@ -16,7 +16,7 @@ from penstock.judge.limits import UNITS, Override
 from penstock.judge.logins import LoginPlace
 from penstock.judge.way_back import Condition
 from penstock.model import Account, Standing
-from penstock.overview import account_view, when
+from penstock.overview import AccountView, account_view, when
 from penstock.store.ports import AccountSearch
 
 app = typer.Typer(no_args_is_help=True, help="Accounts and their standing.")
@@ -86,6 +86,10 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
                     **to_builtins(found),
                     "limits": [{**to_builtins(limit), "used": count} for limit, count in view.limits],
                     "logins": view.logins,
+                    "sources": view.sources,
+                    "baseline": view.baseline,
+                    "events": view.events,
+                    "overrides": view.overrides,
                     "decisions": decisions,
                     "audit": audit,
                 }
@@ -103,6 +107,7 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
         rows = [
             (d.decision.id, when(d.decision.at), d.decision.wanted, d.decision.reason, d.subject) for d in decisions
         ]
+        _show_usual(view)
         columns = ("logs in from", "by", "first (UTC)", "last (UTC)", "logins", "strange")
         show_table(columns, [_place(one) for one in view.logins[:20]], empty="")
         show_table(("decision", "at (UTC)", "wanted", "reason", "subject"), rows, empty="no decisions")
@@ -111,6 +116,25 @@ def show(account: Name, json: Json = False, config: Config = None) -> None:
         )
 
     run(work(settings_of(config)))
+
+
+def _show_usual(view: AccountView) -> None:
+    """The owner's habits, its sources, and what came back lately."""
+    usual = view.baseline
+    shares = ", ".join(f"{name} {one.share:.1%}" for name, one in usual.shares.items())
+    out.print(f"learnt from {usual.learnt} messages; knows about {usual.known_recipients} recipients", highlight=False)
+    if usual.active_hours:
+        out.print(f"one active hour in twenty has {usual.most_per_hour:.0f} recipients or more", highlight=False)
+    if shares:
+        out.print(f"usual: {shares}", highlight=False)
+    columns = ("source", "mail program", "first (UTC)", "last (UTC)", "messages", "without trouble", "nats")
+    rows = [
+        (one.source, one.client, when(one.first_at), when(one.seen_at), one.messages, one.good, one.nats)
+        for one in view.sources[:10]
+    ]
+    show_table(columns, rows, empty="")
+    came = [(when(one.at), one.what, one.recipient, one.reason, one.detail[:80]) for one in view.events[:10]]
+    show_table(("came back (UTC)", "what", "recipient", "reason", "detail"), came, empty="")
 
 
 def _place(one: LoginPlace) -> tuple[object, ...]:

@@ -22,7 +22,7 @@ from penstock.console.letter import Letter, read_letter
 from penstock.console.sight import Sight
 from penstock.console.site import Site
 from penstock.desk import NotThere, Refused
-from penstock.model import AccountRow, Action, Audit, DecisionRow, Held, Standing
+from penstock.model import AccountRow, Action, Audit, DecisionRow, Event, Held, Standing
 from penstock.overview import AccountView, PoolRow, case_messages, explanation, find_case, pool_rows
 from penstock.people import Role
 from penstock.sending import Case, Listing
@@ -110,6 +110,14 @@ async def list_accounts(  # noqa: PLR0917 (FastAPI calls by name)
 async def show_account(call: Reader, account: Text) -> Response:
     """Show one account with all that is known of it."""
     return answer(await call.sight.account_view(account, call.site.now()))
+
+
+async def list_events(call: Reader, account: Text, after: Text = "", limit: Limit = 50) -> Response:
+    """List what came back about an account, newest first: bounces, complaints, spamtraps, listings."""
+    place = forms.read_place(after, float)
+    before = (float(place[0]), place[1]) if place is not None else None
+    rows = await call.sight.events(account, limit=limit, before=before)
+    return page(rows, limit, forms.write_place(rows[-1].at, rows[-1].key) if rows else "")
 
 
 async def suspend_account(call: Desk, body: forms.OfAccount) -> Response:
@@ -289,6 +297,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], Any], ...] = (
     ("GET", "/now", show_now, Flow),
     ("GET", "/accounts", list_accounts, Page[AccountRow]),
     ("GET", "/account", show_account, AccountView),
+    ("GET", "/account/events", list_events, Page[Event]),
     ("POST", "/account/suspend", suspend_account, forms.Steered),
     ("POST", "/account/release", release_account, forms.Steered),
     ("POST", "/account/trust", trust_account, forms.Steered),

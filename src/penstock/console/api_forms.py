@@ -13,7 +13,7 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.desk import Refused
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, Standing
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Event, Held, Standing
 from penstock.overview import AccountView, PoolRow, Shown
 from penstock.sending import Case, Listing
 from penstock.workers.held import Outcome
@@ -137,7 +137,7 @@ def read_place(text: str, kind: type[float] | type[str]) -> tuple[float | str, s
 
 
 _KINDS = (
-    Page[AccountRow], Page[DecisionRow], Page[Held], Page[Case], Page[Listing], Page[Audit], Page[PoolRow],
+    Page[AccountRow], Page[Event], Page[DecisionRow], Page[Held], Page[Case], Page[Listing], Page[Audit], Page[PoolRow],
     Page[Outcome], AccountView, Explained, CaseView, Me, Said, Steered,
 )  # fmt: skip
 

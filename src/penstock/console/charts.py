@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
+from string import ascii_uppercase
 
 from msgspec import Struct
 
 from penstock.model import DecisionRow, Lines
+
+
+class Point(Struct, frozen=True):
+    """One message of a chart."""
+
+    at: float
+    values: tuple[float, ...]
+    """One for each of the chart's names."""
+    sum: float
+    """As it was held against the lines."""
+    source: str
+    """Where it came from."""
+    mark: str
+    """The source's letter."""
 
 
 class Chart(Struct, frozen=True):
@@ -14,15 +30,18 @@ class Chart(Struct, frozen=True):
 
     names: tuple[str, ...]
     """Of the columns that are stacked."""
-    rows: tuple[tuple[float, tuple[float, ...], float], ...]
-    """(time, a value for each name, their sum as it was held against the lines)."""
+    rows: tuple[Point, ...]
     lines: Lines | None
     """Of the last message."""
+    marks: Mapping[str, str]
+    """Letters by source, in the order in which sources came."""
 
 
 def evidence_chart(decisions: Sequence[DecisionRow]) -> Chart:
     """An account's evidence, message by message, oldest first: its groups add up to the score."""
-    shown = [row.decision for row in reversed(decisions) if row.decision.is_judged and row.decision.lines is not None]
+    judged = [row for row in reversed(decisions) if row.decision.is_judged and row.decision.lines is not None]
+    shown, sources = [row.decision for row in judged], [row.source or row.client_ip for row in judged]
+    marks = dict(zip(dict.fromkeys(sources), chain(ascii_uppercase, repeat("*")), strict=False))
     weights: dict[str, float] = {}
     sums = list[dict[str, float]]()
     for one in shown:
@@ -34,7 +53,7 @@ def evidence_chart(decisions: Sequence[DecisionRow]) -> Chart:
         sums.append(groups)
     names = tuple(sorted(weights, key=lambda name: -weights[name])[:8])
     rows = tuple(
-        (one.at, tuple(round(groups.get(name, 0.0), 2) for name in names), one.score)
-        for one, groups in zip(shown, sums, strict=True)
+        Point(one.at, tuple(round(groups.get(name, 0.0), 2) for name in names), one.score, source, marks[source])
+        for one, groups, source in zip(shown, sums, sources, strict=True)
     )
-    return Chart(names, rows, shown[-1].lines if shown else None)
+    return Chart(names, rows, shown[-1].lines if shown else None, marks)

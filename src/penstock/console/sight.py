@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from penstock.console.entrance import Viewer
 from penstock.desk import NotThere
 from penstock.judge.rules import Rules
-from penstock.model import AccountRow, DecisionRow, Delivered, Held
+from penstock.model import AccountRow, DecisionRow, Delivered, Event, Held
 from penstock.overview import AccountView, account_view, find_decision
 from penstock.people import Tally, TallySearch
 from penstock.store.ports import AccountSearch, DecisionSearch, Store
@@ -48,6 +48,11 @@ class Sight:
         if view is None:
             raise NotThere(f"no account {name}")
         return view
+
+    async def events(self, name: str, *, limit: int, before: tuple[float, str] | None = None) -> list[Event]:
+        """What came back about one account, one page."""
+        await self.account(name)
+        return await self._store.events(name, limit=_few(limit), before=before)
 
     async def decisions(self, search: DecisionSearch) -> list[DecisionRow]:
         """Decisions, one page."""

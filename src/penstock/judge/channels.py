@@ -20,6 +20,8 @@ LOGIN_MOST = 4.0
 NEW_THING_MOST = 2.0
 COPY_MOST = 3.0
 ODD_HOUR_MOST = 2.0
+_ONE_IN_TWENTY = 2.132
+"""Of Student's t with four degrees of freedom."""
 _WEEK = (30 / 168,) * 4 + (12 / 168,) * 4
 COMPLAINT = 3.0
 ABUSE_COMPLAINS = 0.01
@@ -73,13 +75,23 @@ def velocity(before: float, after: float, own: Moments) -> tuple[float, float]:
     freedom on ln(1+n), the class's spread mixed in for five hours). Each message gets the hour's growth, so that
     the hour's sum is what its last message says.
     """
+    mean, spread = _hours(own)
+    grown = _calibrated(after, mean, spread) - (_calibrated(before, mean, spread) if before else 0.0)
+    return min(RECIPIENTS_MOST, grown), exp(mean) - 1.0
+
+
+def hourly(own: Moments) -> tuple[float, float]:
+    """Recipients in an ordinary active hour, and those that one such hour in twenty has or exceeds."""
+    mean, spread = _hours(own)
+    return exp(mean) - 1.0, exp(mean + _ONE_IN_TWENTY * spread) - 1.0
+
+
+def _hours(own: Moments) -> tuple[float, float]:
+    """Centre and spread of ln(1+n) of the account's active hours, five hours of the class's mixed in."""
     weight = own.weight + 5.0
     mean = (own.mean * own.weight + 1.1 * 5.0) / weight
     spread = sqrt((own.squares + 5.0 * 1.0 + own.weight * 5.0 / weight * 0.2 * (own.mean - 1.1) ** 2) / weight)
-    spread *= sqrt(1.0 + 1.0 / weight)
-    usual = exp(mean) - 1.0
-    grown = _calibrated(after, mean, spread) - (_calibrated(before, mean, spread) if before else 0.0)
-    return min(RECIPIENTS_MOST, grown), usual
+    return mean, spread * sqrt(1.0 + 1.0 / weight)
 
 
 def part_of_week(now: float) -> int:

@@ -39,7 +39,7 @@ _ENOUGH = 1.0
 """Nats from which a kind of evidence speaks."""
 _HYSTERESIS = 2.3
 """Nats below the line at which the places of strangers stay refused, once one was."""
-_GOOD, _JUST_NOW_S = 3, 3600.0
+ENOUGH_GOOD, _JUST_NOW_S = 3, 3600.0
 """Good messages from a place that make it the owner's; and how late a log may tell of a login whose mail is here."""
 GUESSED_MOST = 3.0
 SPREAD_MOST = 4.0
@@ -226,7 +226,7 @@ def _is_known(account: AccountState, source: SourceState, now: float) -> bool:
     """Whether the account sent from there, so that the place is no news: not just now, and not as a stranger."""
     stream = source.stream
     is_earlier = bool(stream.first_at) and account.reset_at < stream.seen_at and stream.first_at < now - _JUST_NOW_S
-    return source.good >= _GOOD or (is_earlier and stream.groups.get("login", 0.0) < _SETTLED)
+    return source.good >= ENOUGH_GOOD or (is_earlier and stream.groups.get("login", 0.0) < _SETTLED)
 
 
 def _travel(state: LoginState, login: Login) -> list[Evidence]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Event, Held, OutboxItem
 from penstock.sending import Case, IpState, Listing, ListingChange, Pin
 from penstock.store.listings import settle
 from penstock.store.memory_learnt import MemoryLearnt
@@ -29,6 +29,7 @@ class MemoryStore(MemoryLearnt, MemoryPeople):
         self._decisions: dict[str, DecisionRow] = {}
         self._order: list[str] = []
         self._deliveries: dict[str, Delivered] = {}
+        self._events: dict[tuple[str, float, str], Event] = {}
         self._accounts: dict[str, AccountRow] = {}
         self._held: dict[str, Held] = {}
         self._raw: dict[str, bytes] = {}
@@ -100,6 +101,11 @@ class MemoryStore(MemoryLearnt, MemoryPeople):
     async def delivery(self, decision_id: str) -> Delivered | None:
         """What the next hop answered for a decision."""
         return self._deliveries.get(decision_id)
+
+    async def events(self, account: str, *, limit: int = 50, before: tuple[float, str] | None = None) -> list[Event]:
+        """What came back about an account, newest first, one page."""
+        places = [key for key in self._events if key[0] == account and (before is None or key[1:] < before)]
+        return [self._events[key] for key in sorted(places, reverse=True)[:limit]]
 
     async def accounts(self, search: AccountSearch) -> list[AccountRow]:
         """Accounts, one page."""
@@ -257,6 +263,7 @@ class MemoryStore(MemoryLearnt, MemoryPeople):
         for id in old:
             del self._decisions[id]
             self._deliveries.pop(id, None)
+        self._events = {key: one for key, one in self._events.items() if one.at >= decisions_before}
         gone = set(old)
         self._order = [id for id in self._order if id not in gone]
         return len(dead) + len(old)
@@ -291,6 +298,8 @@ class MemoryStore(MemoryLearnt, MemoryPeople):
                 del self._decisions[id]
                 self._deliveries.pop(id, None)
             del self._order[: -self._keep]
+        if self._keep is None:
+            self._events.update(((one.account, one.at, one.key), one) for one in kept.events)
         self._accounts.update((row.account, row) for row in kept.accounts)
         for message in kept.held:
             self._held[message.held.id] = message.held

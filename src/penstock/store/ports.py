@@ -20,7 +20,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from penstock.examples import Example, Lesson, Remembered
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Event, Held, OutboxItem
 from penstock.people import Grain, Key, Person, Tally, TallySearch
 from penstock.sending import Case, IpState, Listing, ListingChange, Pin
 
@@ -66,6 +66,7 @@ class Records(Struct, frozen=True):
     audit: tuple[Audit, ...] = ()
     outbox: tuple[OutboxItem, ...] = ()
     remembered: tuple[Remembered, ...] = ()
+    events: tuple[Event, ...] = ()
     must_be_durable: bool = True
     """True: `update` returns only when this survives power loss. False (a plain accept): within 100 ms, by when other
     processes see it too; later turns and reads of this process see it at once."""
@@ -244,6 +245,12 @@ class Store(LearntStore, PeopleStore, Protocol):
 
     async def delivery(self, decision_id: str) -> Delivered | None:
         """What the next hop answered for a decision."""
+
+    async def events(self, account: str, *, limit: int = 50, before: tuple[float, str] | None = None) -> list[Event]:
+        """What came back about an account, newest first, one page; `before` is (time, key) of the page before's last.
+
+        Events of one account that have time and key in common are one.
+        """
 
     async def accounts(self, search: AccountSearch) -> list[AccountRow]:
         """Accounts, one page."""

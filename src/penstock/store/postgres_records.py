@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Event, Held, OutboxItem
 from penstock.sending import Case, Listing, ListingChange
 from penstock.store import postgres_listings, postgres_pools
 from penstock.store.ports import AccountSearch, DecisionSearch, PoolRecords, PoolState, Records
@@ -22,12 +22,13 @@ from penstock.store.postgres import Connection, Postgres, fit
 from penstock.store.postgres_learnt import PostgresLearnt
 from penstock.store.postgres_people import PostgresPeople
 from penstock.store.postgres_writer import Writer
-from penstock.store.search import accounts_sql, decisions_sql, held_conditions
+from penstock.store.search import accounts_sql, decisions_sql, events_sql, held_conditions
 
 T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
 _decision = msgspec.msgpack.Decoder(DecisionRow).decode
 _delivered = msgspec.msgpack.Decoder(Delivered).decode
+_event = msgspec.msgpack.Decoder(Event).decode
 _account = msgspec.msgpack.Decoder(AccountRow).decode
 _held = msgspec.msgpack.Decoder(Held).decode
 _audit = msgspec.msgpack.Decoder(Audit).decode
@@ -73,6 +74,11 @@ class PostgresRecords(PostgresLearnt, PostgresPeople):
     async def delivery(self, decision_id: str) -> Delivered | None:
         """What the next hop answered for a decision."""
         return await self._one(_delivered, "SELECT packed FROM deliveries WHERE id = %s", decision_id)
+
+    async def events(self, account: str, *, limit: int = 50, before: tuple[float, str] | None = None) -> list[Event]:
+        """What came back about an account, newest first, one page."""
+        sql, values = events_sql(account, before, "packed", "%s")
+        return await self._all(_event, f"{sql} LIMIT %s", *values, limit)
 
     # Accounts.
 
@@ -205,6 +211,14 @@ class PostgresRecords(PostgresLearnt, PostgresPeople):
             count = int((await self._ask(sql, decisions_before, _AT_ONCE))[0][0])
             gone += count
             if count < _AT_ONCE:
+                break
+            await asyncio.sleep(0.01)
+        old = (
+            "DELETE FROM events WHERE (account, at, key) IN "
+            "(SELECT account, at, key FROM events WHERE at < %s LIMIT %s)"
+        )
+        while True:
+            if await self._do(old, decisions_before, _AT_ONCE) < _AT_ONCE:
                 break
             await asyncio.sleep(0.01)
         # Answers whose decision never came; one may be written a moment before its decision, so only old ones go.

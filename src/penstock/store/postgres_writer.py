@@ -71,6 +71,7 @@ _HELD = _insert(
 )  # fmt: skip
 _AUDIT = _insert("audit", "at:float8 target:text packed:bytea")
 _REMEMBERED = _insert("remembered", "id:text at:float8 packed:bytea", "id")
+_EVENTS = _insert("events", "account:text at:float8 key:text packed:bytea", "-account, at, key")
 _OUTBOX = _insert("outbox", "key:text at:float8 topic:text packed:bytea", "-key")
 
 
@@ -87,6 +88,7 @@ class _Rows(Struct, eq=False):
     audit: list[Row] = []
     outbox: list[Row] = []
     remembered: list[Row] = []
+    events: list[Row] = []
     acts: bool = False
     told: asyncio.Future[None] | None = None
     """Who waits for it; None for a plain accept."""
@@ -108,6 +110,7 @@ def _rows(records: Records) -> _Rows:
         times = (float(held.held_at), float(held.changed_at))
         rows.held.append((held.id, held.account, held.state, *times, _pack(held), message.raw))
     rows.remembered = [(one.decision_id, float(one.at), _pack(one)) for one in records.remembered]
+    rows.events = [(one.account, float(one.at), one.key, _pack(one)) for one in records.events]
     rows.audit = [(float(one.at), one.target, _pack(one)) for one in records.audit]
     rows.outbox = [(one.key, float(one.at), one.topic, _pack(one)) for one in records.outbox]
     return rows
@@ -266,6 +269,7 @@ async def _write(batch: list[_Rows], connection: Connection) -> None:
         (_ACCOUNTS, sorted(accounts.values())),
         (_HELD, [row for rows in batch for row in rows.held]),
         (_REMEMBERED, [row for rows in batch for row in rows.remembered]),
+        (_EVENTS, sorted({row[:3]: row for rows in batch for row in rows.events}.values())),
         (_AUDIT, [row for rows in batch for row in rows.audit]),
         (_OUTBOX, sorted(outbox.values())),
     )

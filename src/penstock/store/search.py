@@ -90,6 +90,13 @@ def accounts_sql(search: AccountSearch, row: str, mark: str, like: str) -> tuple
     return f"SELECT {row} FROM accounts WHERE account IN ({found}) {order}", [*values, search.limit]  # noqa: S608
 
 
+def events_sql(account: str, before: tuple[float, str] | None, row: str, mark: str) -> tuple[str, list[Any]]:
+    """The question after an account's events, without its limit, and its values."""
+    beyond = f" AND (at, key) < ({mark}, {mark})" if before is not None else ""
+    sql = f"SELECT {row} FROM events WHERE account = {mark}{beyond} ORDER BY at DESC, key DESC"  # noqa: S608
+    return sql, [account, *(before or ())]
+
+
 def held_conditions(account: str, tenant: str, state: str, before: str, mark: str) -> tuple[str, list[Any]]:
     """The WHERE of a search over `held`, and its values."""
     conditions, values = ["1 = 1"], list[Any]()

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Held, OutboxItem
+from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Event, Held, OutboxItem
 from penstock.sending import Case, Listing, ListingChange
 from penstock.store import sqlite_listings, sqlite_pools
 from penstock.store.migrations import migrations
@@ -35,7 +35,7 @@ from penstock.store.ports import (
     StoreUnavailable,
     Turn,
 )
-from penstock.store.search import accounts_sql, decisions_sql, held_conditions
+from penstock.store.search import accounts_sql, decisions_sql, events_sql, held_conditions
 from penstock.store.spool import Spool
 from penstock.store.sqlite_learnt import SqliteLearnt
 from penstock.store.sqlite_people import SqlitePeople
@@ -47,6 +47,7 @@ _READERS = 4
 _encode = msgspec.msgpack.Encoder().encode
 _decision = msgspec.msgpack.Decoder(DecisionRow).decode
 _delivered = msgspec.msgpack.Decoder(Delivered).decode
+_event = msgspec.msgpack.Decoder(Event).decode
 _account = msgspec.msgpack.Decoder(AccountRow).decode
 _held = msgspec.msgpack.Decoder(Held).decode
 _audit = msgspec.msgpack.Decoder(Audit).decode
@@ -118,6 +119,11 @@ class SqliteStore(SqliteLearnt, SqlitePeople):
     async def delivery(self, decision_id: str) -> Delivered | None:
         """What the next hop answered for a decision."""
         return await self._one(_delivered, "SELECT row FROM deliveries WHERE id = ?", (decision_id,))
+
+    async def events(self, account: str, *, limit: int = 50, before: tuple[float, str] | None = None) -> list[Event]:
+        """What came back about an account, newest first, one page."""
+        sql, values = events_sql(account, before, "row", "?")
+        return await self._all(_event, f"{sql} LIMIT ?", (*values, limit))
 
     # Accounts.
 
@@ -270,6 +276,11 @@ class SqliteStore(SqliteLearnt, SqlitePeople):
         steps = (
             ("DELETE FROM state WHERE key IN (SELECT key FROM state WHERE until <= ? LIMIT 500)", now),
             ("DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE at < ? LIMIT 500)", decisions_before),
+            (
+                "DELETE FROM events WHERE (account, at, key) IN "
+                "(SELECT account, at, key FROM events WHERE at < ? LIMIT 500)",
+                decisions_before,
+            ),
         )
         for sql, before in steps:
             while True:

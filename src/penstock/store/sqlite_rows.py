@@ -64,6 +64,8 @@ def write_records(connection: sqlite3.Connection, many: Sequence[Records]) -> No
     insert(connection, "INSERT INTO audit (at, target, row) VALUES", rows)
     rows = [(kept.decision_id, kept.at, _encode(kept)) for one in many for kept in one.remembered]
     insert(connection, "INSERT OR REPLACE INTO remembered VALUES", rows)
+    rows = [(event.account, event.at, event.key, _encode(event)) for one in many for event in one.events]
+    insert(connection, "INSERT OR REPLACE INTO events VALUES", rows)
     rows = [(item.key, item.at, item.topic, _encode(item)) for one in many for item in one.outbox]
     insert(connection, "INSERT OR IGNORE INTO outbox (key, at, topic, row) VALUES", rows)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from starlette.responses import Response
 
 from penstock.console.charts import evidence_chart
@@ -50,7 +52,17 @@ async def show(visit: Visit) -> Response:
     pins = [one for one in (await visit.site.store.pool_state()).pins if one.account == view.account]
     pools = () if visit.viewer.tenant else tuple(visit.site.settings.pools.named)
     chart = evidence_chart(view.decisions)
-    return visit.show("account.html", view=view, held=held, pins=pins, pools=pools, chart=chart)
+    kinds = Counter(row.decision.kind.value for row in view.decisions)
+    return visit.show("account.html", view=view, held=held, pins=pins, pools=pools, chart=chart, kinds=kinds)
+
+
+async def show_events(visit: Visit) -> Response:
+    """What came back about an account, newest first."""
+    account, key = visit.path("account"), visit.asked("key")
+    before = (number_of(visit.asked("before")), key) if key else None
+    rows = await visit.sight.events(account, limit=_PAGE, before=before)
+    more = visit.link(before=repr(rows[-1].at), key=rows[-1].key) if len(rows) == _PAGE else ""
+    return visit.show("events.html", account=account, rows=rows, more=more)
 
 
 async def steer(visit: Visit) -> Response:
@@ -90,6 +102,7 @@ def _quoted(text: str) -> str:
 
 DOORS = (
     Door("/accounts", show_all),
+    Door("/events/{account:path}", show_events),
     Door("/pins/{account:path}", pin, "POST", Role.DESK, is_whole=True),
     Door("/steer/{verb}/{account:path}", steer, "POST", Role.DESK),
     Door("/accounts/{account:path}", show),

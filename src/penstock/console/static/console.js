@@ -39,6 +39,31 @@ function axes() {
   return [{ ...axis }, { ...axis, size: 56 }];
 }
 
+// Where mail begins to come from another source: a line, and its letter as in the table of sources.
+function sources(rows) {
+  return (plot) => {
+    const { ctx, bbox } = plot, ratio = devicePixelRatio;
+    let free = -Infinity;
+    ctx.save();
+    ctx.font = `600 ${12 * ratio}px system-ui, sans-serif`;
+    ctx.fillStyle = style("--ink");
+    ctx.strokeStyle = style("--dim");
+    ctx.setLineDash([2 * ratio, 3 * ratio]);
+    rows.forEach((row, at) => {
+      if (at && rows[at - 1].dataset.mark === row.dataset.mark) return;
+      const x = Math.round(plot.valToPos(at + 1, "x", true));
+      ctx.beginPath();
+      ctx.moveTo(x, bbox.top);
+      ctx.lineTo(x, bbox.top + bbox.height);
+      ctx.stroke();
+      if (x < free) return;
+      ctx.fillText(row.dataset.mark, x + 3 * ratio, bbox.top + 12 * ratio);
+      free = x + 16 * ratio;
+    });
+    ctx.restore();
+  };
+}
+
 function draw(figure) {
   const table = figure.querySelector("table.numbers");
   if (!table || !window.uPlot) return;
@@ -80,6 +105,7 @@ function draw(figure) {
   const options = { width: place.clientWidth || 600, height: 260, series, axes: axes(), scales: { x: { time: isBars } }, cursor: { y: false }, legend: { live: true } };
   if (!isBars) options.axes[0].values = (_, splits) => splits.map((at) => (times[at - 1] ? short.format(new Date(times[at - 1] * 1000)) : ""));
   if (!isBars) options.axes[0].space = 130;
+  if (!isBars) options.hooks = { draw: [sources([...table.tBodies[0].rows])] };
   if (isBars) options.scales.y = { range: (_, low, high) => [0, Math.max(1, high * 1.05)] };
   figure.plot = new uPlot(options, data, place);
   for (const row of place.querySelectorAll(".u-legend .u-series.below")) row.remove();
