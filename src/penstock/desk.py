@@ -3,17 +3,19 @@ record with who and why."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from penstock.examples import Lesson
+from penstock.judge.limits import UNITS, WINDOWS, Override
 from penstock.judge.review import Hand
 from penstock.judge.way_back import Condition
-from penstock.learning import Lessons, Said, is_telling
+from penstock.learning import Lessons, Said, Taken, is_telling
 from penstock.model import Audit, OutboxItem, Standing
 from penstock.sending import Case, IpState, Pin
 from penstock.steering import Steering
-from penstock.store.ports import PoolRecords, Records, Store
+from penstock.store.ports import ExampleSearch, PoolRecords, Records, Store
 from penstock.workers.held import Kept, Outcome, Release, drop
 
 
@@ -85,6 +87,18 @@ class Desk:
         payload: dict[str, object] = {"what": "claim", "decision": decision_id}
         notice = OutboxItem(f"claim/{decision_id}", now, "notice", target, payload)
         await self._store.update((), lambda: Records(audit=(entry,), outbox=(notice,)))
+
+    async def limit(self, account: str, override: Override, *, who: str, reason: str) -> str:
+        """Give one account another limit than its plan's; says what that means. Raises Refused for what is no limit."""
+        if override.unit not in UNITS or override.window not in WINDOWS:
+            units, windows = ", ".join(UNITS), " and ".join(WINDOWS)
+            raise Refused(
+                f'no limit of "{override.unit}" per "{override.window}"; units are {units}, windows {windows}'
+            )
+        await self._steering.set_limit(account, override, who=who, reason=reason, now=self._now())
+        if override.most < 0:
+            return f"{account} has its plan's {override.unit} per {override.window}"
+        return f"{account}: {override.most or 'any number of'} {override.unit} per {override.window}"
 
     # Pools.
 
@@ -179,6 +193,23 @@ class Desk:
             else:
                 outcomes.append(Outcome(one.held.id, False, "nobody can say whose it is; it stays held"))
         return outcomes
+
+    # Learning.
+
+    async def teach(self, ids: Sequence[str], *, is_abuse: bool, who: str, reason: str) -> Taken:
+        """Say of decisions' messages what they are; what is held stays held."""
+        said = Said(who, is_abuse, self._now(), reason)
+
+        async def lessons() -> AsyncIterator[tuple[str, Lesson | None]]:
+            for id in ids:
+                yield id, await self._lessons.of_decision(id, said)
+
+        return await self._lessons.teach(lessons(), reason=reason)
+
+    async def unlearn(self, ids: Sequence[str], *, who: str, reason: str) -> int:
+        """Take examples back, as if they had never been; how many were there."""
+        search = ExampleSearch(tuple(ids))
+        return await self._lessons.undo(search, who=who, reason=reason, now=self._now()) if ids else 0
 
     async def _settled(self, id: str, said: Said, learn: bool, settle: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Let a message go, and learn from it once it is gone; its bytes are read before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,6 +30,20 @@ class Said(Struct, frozen=True):
     at: float
     reason: str = ""
     weight: float = 1.0
+
+
+class Taken(Struct):
+    """What became of messages that somebody taught."""
+
+    taken: int = 0
+    known: int = 0
+    """The same was said of the same message before."""
+    too_short: int = 0
+    """They say too little to be known again by."""
+    missing: list[str] = []
+    """Ids of which nothing is left to learn from."""
+    ids: list[str] = []
+    """Of the examples."""
 
 
 class _Whose(Struct, frozen=True):
@@ -105,6 +119,23 @@ class Lessons:
             batch = waiting[start : start + _AT_ONCE]
             taken += await self._store.learn(batch, [_audit(one.example, reason) for one in batch])
         return taken
+
+    async def teach(
+        self, found: AsyncIterable[tuple[str, Lesson | None]], *, reason: str, dry_run: bool = False
+    ) -> Taken:
+        """Keep what messages are worth as examples; each comes with the id that it is known by. Raises
+        StoreUnavailable."""
+        told, telling = Taken(), list[Lesson]()
+        async for id, lesson in found:
+            if lesson is None:
+                told.missing.append(id)
+            elif is_telling(lesson):
+                telling.append(lesson)
+            else:
+                told.too_short += 1
+        told.ids = [one.example.id for one in telling] if dry_run else await self.take(telling, reason=reason)
+        told.taken, told.known = len(told.ids), len(telling) - len(told.ids)
+        return told
 
     async def undo(self, search: ExampleSearch, *, who: str, reason: str, now: float) -> int:
         """Take back every example that a search finds; how many. Raises StoreUnavailable."""

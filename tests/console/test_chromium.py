@@ -32,8 +32,8 @@ FLAGS = (
 PASSWORD = "correct horse battery"
 PAGES = {
     "now": "/", "accounts": "/accounts", "decisions": "/decisions?action=hold", "held": "/held",
-    "campaigns": "/campaigns", "pools": "/pools", "lists": "/lists", "cases": "/cases", "reports": "/reports",
-    "enforced": "/enforced?days=30", "settings": "/settings", "audit": "/audit",
+    "learnt": "/learnt", "campaigns": "/campaigns", "pools": "/pools", "lists": "/lists", "cases": "/cases",
+    "reports": "/reports", "enforced": "/enforced?days=30", "settings": "/settings", "audit": "/audit",
 }  # fmt: skip
 FOR_README = ("now", "account", "decision")
 TOLD_S = 90

@@ -20,6 +20,9 @@ NEEDS = {
 }
 BODIES = {
     "/account/pin": {"account": OTHERS, "pool": "normal"},
+    "/account/limit": {"account": OTHERS, "unit": "messages", "window": "day", "most": 5},
+    "/learnt": {"ids": ["x"], "verdict": "abuse"},
+    "/learnt/undo": {"ids": ["x"]},
     "/held/release": {"ids": ["x"]},
     "/held/drop": {"ids": ["x"]},
     "/pools/drain": {"ip": "192.0.2.1"},
@@ -58,7 +61,14 @@ async def test_each_door_opens_to_its_role_alone(house, visit, name):
     for door in DOORS:
         if door.role is None or door.path in ("/logout", "/now/events"):
             continue
-        data = {"form_token": token, "reason": "x", "verb": "drop", "account": MINE, "verdict": "right"}
+        data = {
+            "form_token": token,
+            "reason": "x",
+            "verb": "drop",
+            "account": MINE,
+            "verdict": "right",
+            "limit": "messages/day",
+        }
         answer = await client.request(
             door.method, filled(door.path, house), data=data if door.method == "POST" else None
         )
@@ -81,6 +91,7 @@ async def test_no_page_shows_a_reseller_another_tenants_things(house, visit):
     for path, data in (
         (f"/steer/suspend/{OTHERS}", {}),
         ("/held", {"verb": "drop", "id": house.ids["others"]}),
+        (f"/decisions/{house.ids['others']}", {"verdict": "legit"}),
         ("/enforced", {"account": OTHERS, "verdict": "right"}),
     ):
         assert (await client.post(path, data={"form_token": token, **data})).status_code == 404
@@ -99,7 +110,7 @@ async def call(client, route, house, headers, whose="mine"):
     account = MINE if whose == "mine" else OTHERS
     body = BODIES.get(path, {"account": account, "reason": "x"})
     if "ids" in body:
-        body = {"ids": [house.ids[whose]]}
+        body = body | {"ids": [house.ids[whose]]}
     params = {"account": account} if path in ("/account", "/account/events") else None
     more = {"json": body} if method == "POST" else {}
     return await client.request(method, "/api/v1" + path.replace("{id}", id), params=params, headers=headers, **more)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from console_house import EVIL, MINE, OTHERS
+from console_house import EVIL, MINE, OTHERS, decision
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 from starlette.requests import Request
 
@@ -17,9 +17,9 @@ from penstock.console.pages import now, sign_on
 from penstock.console.site import Visit
 from penstock.judge.limits import Override
 from penstock.judge.reference import make_link
-from penstock.model import make_id
+from penstock.model import Action, Held, make_id
 from penstock.people import Role
-from penstock.store.ports import StoreUnavailable
+from penstock.store.ports import HeldMessage, Records, StoreUnavailable
 from penstock.workers.notices import sentence
 
 TEMPLATES = Path(penstock.console.__file__).parent / "templates"
@@ -95,6 +95,52 @@ async def test_one_account_shows_its_owners_habits_its_places_and_what_came_back
         place = found["next"] or ""
     assert times == sorted(times, reverse=True)
     assert len(set(times)) == 60
+
+
+async def test_what_is_taught_at_the_console_is_learnt_on_record_and_undone(house, visit):
+    """Of a held message, which stays held; by page and by API alike."""
+    client, id = await visit("desk"), make_id(house.now - 900, 15)
+    words = (
+        b"Dear customer, your mailbox is nearly full and will be closed today unless you confirm your password here: "
+    )
+    raw = b"From: joe@example.com\r\nSubject: Your mailbox\r\n\r\n" + words + b"http://mailbox.evil.example/confirm\r\n"
+    held = Held(id, id, MINE, house.now, "joe@example.com", ("ann@example.org",), len(raw), "PS-ACCOUNT")
+    row = decision(id, MINE, Action.HOLD, "Your mailbox")
+    await house.store.update((), lambda: Records(decisions=(row,), held=(HeldMessage(held, raw),)))
+    token = re.search(r'value="(\w+)"', (await client.get("/learnt")).text + (await client.get("/held")).text)[1]
+    data = {"form_token": token, "verdict": "abuse", "reason": "phish"}
+    assert (await client.post(f"/decisions/{id}", data=data)).headers["location"].endswith("done=taught")
+    assert (await client.post(f"/decisions/{id}", data=data)).headers["location"].endswith("done=known")
+    assert (await client.post(f"/decisions/{id}", data=data | {"verdict": "perhaps"})).status_code == 409
+    assert (await house.store.held_one(id)).state == "held"
+    page = HTMLParser((await client.get("/learnt")).text)
+    example = page.css_first("input[name=id]").attributes["value"]
+    answer = await client.post("/learnt", data={"form_token": token, "id": example, "reason": "no, his own"})
+    assert answer.headers["location"] == "/learnt?done=unlearnt&count=1"
+    assert not HTMLParser((await client.get("/learnt")).text).css("input[name=id]")
+    done = [(one.who, one.what, one.reason) for one in await house.store.audit(target=MINE)][:2]
+    assert sorted(done) == [("desk", "learn-abuse", "phish"), ("desk", "undo-example", "no, his own")]
+    headers, body = await house.token("desk"), {"ids": [id], "verdict": "legit"}
+    told = (await client.post("/api/v1/learnt", json=body, headers=headers)).json()
+    assert told["taken"] == 1
+    undone = await client.post("/api/v1/learnt/undo", json={"ids": told["ids"]}, headers=headers)
+    assert undone.json() == {"undone": 1}
+
+
+async def test_a_limit_is_set_and_taken_back(house, visit):
+    """For some days, in the place of the plan's; what is no limit is refused."""
+    client = await visit("desk")
+    token = re.search(r'value="(\w+)"', (await client.get("/held")).text)[1]
+    data = {"form_token": token, "limit": "recipients/day", "most": "50", "days": "3", "reason": "newsletter"}
+    assert (await client.post(f"/limits/{MINE}", data=data)).status_code == 303
+    headers = await house.token("desk")
+    view = (await client.get("/api/v1/account", params={"account": MINE}, headers=headers)).json()
+    assert view["overrides"] == [["recipients", "day", 50, house.now + 3 * 86400]]
+    assert (await client.post(f"/limits/{MINE}", data=data | {"limit": "letters/year"})).status_code == 409
+    body = {"account": MINE, "unit": "recipients", "window": "day", "most": -1}
+    assert (await client.post("/api/v1/account/limit", json=body, headers=headers)).status_code == 200
+    view = (await client.get("/api/v1/account", params={"account": MINE}, headers=headers)).json()
+    assert view["overrides"] == []
 
 
 async def test_secrets_stay_out_of_the_settings(house, visit):

@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "desk": {
         "model",
         "sending",
+        "examples",
+        "judge.limits",
         "judge.review",
         "judge.way_back",
         "steering",
@@ -42,6 +44,8 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "model",
         "sending",
         "people",
+        "examples",
+        "learning",
         "desk",
         "overview",
         "config",

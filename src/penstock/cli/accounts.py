@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from penstock.cli.output import fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
-from penstock.judge.limits import UNITS, Override
+from penstock.judge.limits import Override
 from penstock.judge.logins import LoginPlace
 from penstock.judge.way_back import Condition
 from penstock.model import Account, Standing
@@ -232,13 +232,11 @@ def limit(
 ) -> None:
     """Give one account another limit than its plan's, with or without an end date."""
     name = named(account)
-    if unit not in UNITS or window not in ("hour", "day"):
-        fail(f'no limit of "{unit}" per "{window}"; units are {", ".join(UNITS)}, windows hour and day', 2)
     override = Override(unit, window, most, until.timestamp() if until else 0.0)
 
     async def work(settings: Settings) -> None:
         async with opened(settings) as service:
-            await service.pipeline.set_limit(name, override, who=who(), reason=reason, now=time.time())
-        out.print(f"{name}: {most} {unit} per {window}" + (f" until {until}" if until else ""))
+            said = await service.desk().limit(name, override, who=who(), reason=reason)
+        out.print(said + (f" until {until}" if until else ""), highlight=False)
 
     run(work(settings_of(config)))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from msgspec import Struct
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from penstock.cli.mailboxes import messages
@@ -17,7 +16,7 @@ from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
 from penstock.examples import Example, Lesson
-from penstock.learning import Lessons, Said, is_telling
+from penstock.learning import Lessons, Said, Taken
 from penstock.overview import when
 from penstock.store.ports import ExampleSearch
 
@@ -29,20 +28,6 @@ OfHeld = Annotated[list[str] | None, typer.Option("--held", metavar="ID", help="
 AccountOption = Annotated[str, typer.Option("--account", "-a", help="Whose mail it is; else its From.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the audit log.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-
-
-class Taken(Struct):
-    """What became of messages that somebody taught."""
-
-    taken: int = 0
-    known: int = 0
-    """The same was said of the same message before."""
-    too_short: int = 0
-    """They say too little to be known again by."""
-    missing: list[str] = []
-    """Ids of which nothing is left to learn from."""
-    ids: list[str] = []
-    """Of the examples."""
 
 
 def _teach(is_abuse: bool) -> Callable[..., None]:
@@ -72,7 +57,6 @@ async def _learn(
 ) -> Taken:
     if not sources and not held:
         fail("name files, Maildirs, mboxes, ids of decisions, or held messages by --held", 2)
-    found, told = list[Lesson](), Taken()
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -82,19 +66,13 @@ async def _learn(
     async with opened(settings) as service:
         with Progress(*columns, console=err, transient=True) as progress:
             reading = progress.add_task("reading")
-            async for id, lesson in _read(service.lessons, sources, held, account, said):
-                progress.advance(reading)
-                if lesson is None:
-                    told.missing.append(id)
-                elif is_telling(lesson):
-                    found.append(lesson)
-                else:
-                    told.too_short += 1
-        told.ids = [one.example.id for one in found]
-        if not dry_run:
-            told.ids = await service.lessons.take(found, reason=said.reason)
-    told.taken, told.known = len(told.ids), len(found) - len(told.ids)
-    return told
+
+            async def counted() -> AsyncIterator[tuple[str, Lesson | None]]:
+                async for one in _read(service.lessons, sources, held, account, said):
+                    progress.advance(reading)
+                    yield one
+
+            return await service.lessons.teach(counted(), reason=said.reason, dry_run=dry_run)
 
 
 async def _read(

@@ -22,11 +22,14 @@ from penstock.console.letter import Letter, read_letter
 from penstock.console.sight import Sight
 from penstock.console.site import Site
 from penstock.desk import NotThere, Refused
+from penstock.examples import Example
+from penstock.judge.limits import Override
+from penstock.learning import Taken
 from penstock.model import AccountRow, Action, Audit, DecisionRow, Event, Held, Standing
 from penstock.overview import AccountView, PoolRow, case_messages, explanation, find_case, pool_rows
 from penstock.people import Role
 from penstock.sending import Case, Listing
-from penstock.store.ports import AccountSearch, DecisionSearch, StoreUnavailable
+from penstock.store.ports import AccountSearch, DecisionSearch, ExampleSearch, StoreUnavailable
 from penstock.workers.held import Outcome
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `penstock tokens add`.")
@@ -162,6 +165,14 @@ async def unpin_account(call: WholeDesk, body: forms.OfAccount) -> Response:
     return answer(forms.Said(await call.site.desk.unpin(body.account, who=call.viewer.name, reason=body.reason)))
 
 
+async def limit_account(call: WholeDesk, body: forms.LimitAccount) -> Response:
+    """Give an account another limit than its plan's."""
+    await call.sight.account(body.account)
+    override = Override(body.unit, body.window, body.most, body.until)
+    said = await call.site.desk.limit(body.account, override, who=call.viewer.name, reason=body.reason)
+    return answer(forms.Said(said))
+
+
 async def list_decisions(  # noqa: PLR0917 (FastAPI calls by name)
     call: Reader,
     account: Text = "",
@@ -230,6 +241,28 @@ async def _settled(call: Call, body: forms.SettleHeld, settle: Callable[..., Any
     who = call.viewer.name
     outcomes = [await settle(one.id, who=who, reason=body.reason, learn=body.learn) for one in found]
     return page(outcomes, 0, "")
+
+
+async def list_examples(
+    call: WholeReader, account: Text = "", undone: bool = False, after: Text = "", limit: Limit = 50
+) -> Response:
+    """List what was learnt, newest first; with `undone` what was taken back, too."""
+    search = ExampleSearch(account=account, with_undone=undone, before=after, limit=limit)
+    rows = await call.site.store.examples(search)
+    return page(rows, limit, rows[-1].id if rows else "")
+
+
+async def teach(call: Desk, body: forms.Teach) -> Response:
+    """Say of messages that they are abuse, or legitimate; what is held stays held."""
+    ids = [(await call.sight.decision(id)).decision.id for id in body.ids]
+    is_abuse = body.verdict == "abuse"
+    return answer(await call.site.desk.teach(ids, is_abuse=is_abuse, who=call.viewer.name, reason=body.reason))
+
+
+async def unlearn(call: WholeDesk, body: forms.Unlearn) -> Response:
+    """Take examples back, as if they had never been."""
+    count = await call.site.desk.unlearn(body.ids, who=call.viewer.name, reason=body.reason)
+    return answer(forms.Undone(count))
 
 
 async def list_pools(call: WholeReader) -> Response:
@@ -304,12 +337,16 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], Any], ...] = (
     ("POST", "/account/note", note_account, forms.Said),
     ("POST", "/account/pin", pin_account, forms.Said),
     ("POST", "/account/unpin", unpin_account, forms.Said),
+    ("POST", "/account/limit", limit_account, forms.Said),
     ("GET", "/decisions", list_decisions, Page[DecisionRow]),
     ("GET", "/decisions/{id}", show_decision, forms.Explained),
     ("GET", "/held", list_held, Page[Held]),
     ("GET", "/held/{id}", show_held, Letter),
     ("POST", "/held/release", release_held, Page[Outcome]),
     ("POST", "/held/drop", drop_held, Page[Outcome]),
+    ("GET", "/learnt", list_examples, Page[Example]),
+    ("POST", "/learnt", teach, Taken),
+    ("POST", "/learnt/undo", unlearn, forms.Undone),
     ("GET", "/pools", list_pools, Page[PoolRow]),
     ("POST", "/pools/drain", drain_ip, forms.Said),
     ("POST", "/pools/undrain", undrain_ip, forms.Said),

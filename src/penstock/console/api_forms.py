@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from fastapi import Query
@@ -13,6 +13,8 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from penstock.desk import Refused
+from penstock.examples import Example
+from penstock.learning import Taken
 from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Event, Held, Standing
 from penstock.overview import AccountView, PoolRow, Shown
 from penstock.sending import Case, Listing
@@ -49,6 +51,29 @@ class PinAccount(OfAccount):
     ip: str = Field("", max_length=100)
     until: float = Field(0.0, ge=0, le=1e11, allow_inf_nan=False)
     """Unix seconds; 0 for a pin that stays."""
+
+
+class LimitAccount(OfAccount):
+    """One limit of an account, in the place of its plan's."""
+
+    unit: Literal["messages", "recipients", "new-recipients"]
+    window: Literal["hour", "day"]
+    most: int = Field(ge=-1, le=1_000_000_000)
+    """0 for none, -1 takes it back."""
+    until: float = Field(0.0, ge=0, le=1e11, allow_inf_nan=False)
+    """Unix seconds; 0 for one that stays."""
+
+
+class Unlearn(Reason):
+    """Which examples to take back."""
+
+    ids: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=200)
+
+
+class Teach(Unlearn):
+    """What messages are, by the ids of their decisions."""
+
+    verdict: Literal["abuse", "legit"]
 
 
 class SettleHeld(Reason):
@@ -92,6 +117,12 @@ class Steered(Struct, frozen=True):
 
     account: str
     standing: Standing
+
+
+class Undone(Struct, frozen=True):
+    """How many examples were taken back."""
+
+    undone: int
 
 
 class Explained(Struct, frozen=True):
@@ -139,6 +170,7 @@ def read_place(text: str, kind: type[float] | type[str]) -> tuple[float | str, s
 _KINDS = (
     Page[AccountRow], Page[Event], Page[DecisionRow], Page[Held], Page[Case], Page[Listing], Page[Audit], Page[PoolRow],
     Page[Outcome], AccountView, Explained, CaseView, Me, Said, Steered,
+    Page[Example], Taken, Undone,
 )  # fmt: skip
 
 

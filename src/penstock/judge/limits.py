@@ -14,6 +14,7 @@ from msgspec import Struct
 
 UNITS = ("messages", "recipients", "new-recipients")
 _RINGS = {"hour": (12, 300.0), "day": (24, 3600.0)}
+WINDOWS = tuple(_RINGS)
 
 
 class Limit(Struct, frozen=True):

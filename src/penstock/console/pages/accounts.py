@@ -9,6 +9,7 @@ from starlette.responses import Response
 from penstock.console.charts import evidence_chart
 from penstock.console.site import Door, Visit, number_of
 from penstock.desk import Refused
+from penstock.judge.limits import UNITS, WINDOWS, Override
 from penstock.model import AccountRow, Standing
 from penstock.people import Role
 from penstock.store.ports import AccountSearch
@@ -53,7 +54,10 @@ async def show(visit: Visit) -> Response:
     pools = () if visit.viewer.tenant else tuple(visit.site.settings.pools.named)
     chart = evidence_chart(view.decisions)
     kinds = Counter(row.decision.kind.value for row in view.decisions)
-    return visit.show("account.html", view=view, held=held, pins=pins, pools=pools, chart=chart, kinds=kinds)
+    limits = [(unit, window) for unit in UNITS for window in WINDOWS]
+    return visit.show(
+        "account.html", view=view, held=held, pins=pins, pools=pools, chart=chart, kinds=kinds, limits=limits
+    )
 
 
 async def show_events(visit: Visit) -> Response:
@@ -94,6 +98,17 @@ async def pin(visit: Visit) -> Response:
     return visit.back(f"/accounts/{_quoted(account)}", "pin" if pool else "unpin")
 
 
+async def limit(visit: Visit) -> Response:
+    """Put a limit in the place of the plan's, for some days or for good."""
+    account, days, most = visit.path("account"), number_of(visit.said("days")), number_of(visit.said("most"), -1.0)
+    unit, _, window = visit.said("limit").partition("/")
+    until = visit.site.now() + days * 86400.0 if days > 0 else 0.0
+    override = Override(unit, window, int(max(-1.0, min(most, 1e9))), until)
+    await visit.sight.account(account)
+    await visit.site.desk.limit(account, override, who=visit.viewer.name, reason=visit.said("reason"))
+    return visit.back(f"/accounts/{_quoted(account)}", "limit")
+
+
 def _quoted(text: str) -> str:
     from urllib.parse import quote
 
@@ -104,6 +119,7 @@ DOORS = (
     Door("/accounts", show_all),
     Door("/events/{account:path}", show_events),
     Door("/pins/{account:path}", pin, "POST", Role.DESK, is_whole=True),
+    Door("/limits/{account:path}", limit, "POST", Role.DESK, is_whole=True),
     Door("/steer/{verb}/{account:path}", steer, "POST", Role.DESK),
     Door("/accounts/{account:path}", show),
 )

@@ -6,8 +6,10 @@ from starlette.responses import Response
 
 from penstock.console.letter import read_letter
 from penstock.console.site import Door, Visit
+from penstock.desk import Refused
 from penstock.model import Action
-from penstock.store.ports import DecisionSearch
+from penstock.people import Role
+from penstock.store.ports import DecisionSearch, ExampleSearch
 
 _PAGE = 50
 _AGES = {"1h": 3600.0, "24h": 86400.0, "7d": 7 * 86400.0, "30d": 30 * 86400.0}
@@ -48,4 +50,37 @@ async def show(visit: Visit) -> Response:
     return visit.show("decision.html", row=row, one=row.decision, delivery=delivery, held=held, letter=letter)
 
 
-DOORS = (Door("/decisions", show_all), Door("/decisions/{id}", show))
+async def teach(visit: Visit) -> Response:
+    """Say of a message that it is abuse, or legitimate."""
+    row, verdict = await visit.sight.decision(visit.path("id")), visit.said("verdict")
+    if verdict not in ("abuse", "legit"):
+        raise Refused(f'a message is "abuse" or "legit", not "{verdict}"')
+    id, who, reason = row.decision.id, visit.viewer.name, visit.said("reason")
+    told = await visit.site.desk.teach([id], is_abuse=verdict == "abuse", who=who, reason=reason)
+    done = "taught" if told.taken else "known" if told.known else "too-short" if told.too_short else "not-kept"
+    return visit.back(f"/decisions/{id}", done)
+
+
+async def show_learnt(visit: Visit) -> Response:
+    """What people and complaints said about messages, newest first."""
+    account = visit.asked("account")
+    search = ExampleSearch(account=account, with_undone=True, before=visit.asked("before"), limit=_PAGE)
+    rows = await visit.site.store.examples(search)
+    more = visit.link(before=rows[-1].id) if len(rows) == _PAGE else ""
+    return visit.show("learnt.html", rows=rows, account=account, more=more)
+
+
+async def unlearn(visit: Visit) -> Response:
+    """Take all back that was ticked."""
+    ids = [one for one in (visit.form.getlist("id") if visit.form is not None else ()) if isinstance(one, str)]
+    count = await visit.site.desk.unlearn(ids[:_PAGE], who=visit.viewer.name, reason=visit.said("reason"))
+    return visit.back("/learnt", "unlearnt", count=count)
+
+
+DOORS = (
+    Door("/decisions", show_all),
+    Door("/decisions/{id}", show),
+    Door("/decisions/{id}", teach, "POST", Role.DESK),
+    Door("/learnt", show_learnt, is_whole=True),
+    Door("/learnt", unlearn, "POST", Role.DESK, is_whole=True),
+)
