@@ -272,7 +272,7 @@ def test_a_customer_reads_why_in_his_language_and_speaks_up(opened, gate, people
     assert json.loads(penstock("held", "show", held["id"], "--json", "-c", people))["state"] == "held"
     page = opened("desk")
     page.goto(f"/accounts/{held['account']}")
-    expect(page.get_by_role("cell", name="claim-own").first).to_be_visible()
+    expect(page.get_by_role("cell", name="customer says: this was me").first).to_be_visible()
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,15 @@ async def test_pages_have_nothing_inline_and_nothing_from_elsewhere(house, visit
         assert not tree.css("img, iframe, object, embed, style, base")
 
 
+def test_every_sentence_of_the_templates_is_in_german_too():
+    """What a template says in quotes is in the catalogue; keys made of parts are tried by the pages above."""
+    said = set()
+    for path in TEMPLATES.glob("*.html"):
+        said |= {one[0] or one[1] for one in re.findall(r"""\bt\((?:"([^"]+)"|'([^']+)')[,)]""", path.read_text())}
+    assert len(said) > 200
+    assert not said - set(catalogue("de"))
+
+
 async def test_hostile_text_is_shown_as_text(house, visit):
     """Subject, findings, links, attachment names and hidden text of the held message, all as they are."""
     client = await visit("desk")

@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "workers.held",
     },
     "overview": {"model", "sending", "judge", "store.ports", "workers.warming"},
+    "pool_past": {"model", "sending", "judge", "store.ports", "workers.warming"},
     "console": {
         "model",
         "sending",
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "learning",
         "desk",
         "overview",
+        "pool_past",
         "config",
         "sections",
         "judge",
@@ -105,6 +107,7 @@ MUST_NOT: dict[str, set[str]] = {
     "desk": DRIVERS,
     "learning": DRIVERS,
     "overview": DRIVERS,
+    "pool_past": DRIVERS,
     "console": DRIVERS,
     "listeners": DRIVERS,
     "workers": DRIVERS,

@@ -20,25 +20,20 @@ from penstock.cli.replay import judged
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings, load_settings
 from penstock.desk import Desk
-from penstock.judge.identity import FORWARDS
-from penstock.judge.pools import Live
-from penstock.judge.replan import Past, Plan, Shift, past_of, replan
-from penstock.model import Action, Audit, DecisionRow
+from penstock.judge.replan import Past, Shift, past_of
+from penstock.model import Action, Audit
 from penstock.overview import pool_rows, when
+from penstock.pool_past import PlanView, plan_view, pool_history, read_past
 from penstock.sending import SendingIp
 from penstock.service import Service
-from penstock.store.ports import DecisionSearch
-from penstock.workers.warming import read_seen
 
 app = typer.Typer(no_args_is_help=True, help="Pools of sending IPs.")
 app.command()(postfix)
 app.command()(exim)
 PoolName = Annotated[str, typer.Argument(metavar="POOL", help="The pool's name.")]
 Ip = Annotated[str, typer.Argument(metavar="IP", help="One of the pools' sending IPs.")]
-_PAGE = 1000
 _MOST_SHOWN = 50
 """Accounts of a plan that people are shown, the largest."""
-_TOLD = {"drain-ip", "undrain-ip", "open-case", "close-case", "pin-account", "unpin-account", "move-pool"}
 
 
 def find_ip(settings: Settings, text: str) -> tuple[str, SendingIp]:
@@ -97,36 +92,23 @@ def plan(
     async def work(settings: Settings) -> None:
         wanted = load_settings(new) if new else settings
         async with opened(settings) as service:
-            state = await service.store.pool_state()
-            pools = make_pools(wanted.pools).as_seen(await read_seen(service.store))
-            suspect_at = service.rules.policy.throttle
             if source is None:
                 past = await _past(service, since_of(since, time.time()), most)
             else:
                 past = await _judged(wanted, source)
-        past.sort(key=lambda one: one.at)
-        _show_plan(replan(pools, Live.of(state.ips, state.pins), past, suspect_at), json)
+            found = await plan_view(service.store, make_pools(wanted.pools), past, service.rules.policy.throttle)
+        _show_plan(found, json)
 
     run(work(settings_of(config)))
 
 
 async def _past(service: Service, since: float, most: int) -> list[Past]:
-    found: list[Past] = []
     columns = (SpinnerColumn(), TextColumn("{task.completed} decisions"), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
-        task, before = progress.add_task("reading"), ""
-        while len(found) < most:
-            rows = await service.store.decisions(DecisionSearch(since=since, before=before, limit=_PAGE))
-            found += [_past_of(row) for row in rows if row.decision.action is Action.ACCEPT]
-            progress.advance(task, len(rows))
-            if len(rows) < _PAGE:
-                break
-            before = rows[-1].decision.id
-    return found[:most]
-
-
-def _past_of(row: DecisionRow) -> Past:
-    return past_of(row.decision, row.rcpt_to, is_forward=row.source == FORWARDS)
+        task = progress.add_task("reading")
+        return await read_past(
+            service.store, since=since, most=most, on_read=lambda count: progress.advance(task, count)
+        )
 
 
 async def _judged(settings: Settings, source: Path) -> list[Past]:
@@ -138,17 +120,17 @@ async def _judged(settings: Settings, source: Path) -> list[Past]:
     return found
 
 
-def _show_plan(found: Plan, json: bool) -> None:
-    moves, volumes = found.moves(), sorted(found.transports.values(), key=lambda one: one.name)
+def _show_plan(found: PlanView, json: bool) -> None:
+    moves, volumes = found.moves, found.volumes
     if json:
-        show_json({"accounts": len(found.accounts), "moves": moves, "volumes": volumes})
+        show_json(found)
         return
     columns = ("account", "messages", "recipients", "from", "to", "reason")
     rows = [(m.name, m.messages, m.recipients, m.before or "-", m.after or "-", m.reason) for m in moves]
     show_table(columns, rows[:_MOST_SHOWN], empty="no account would move")
     if len(rows) > _MOST_SHOWN:
         out.print(f"… and {len(rows) - _MOST_SHOWN} smaller ones; --json names them all")
-    out.print(f"\n{len(moves)} of {len(found.accounts)} accounts would move; recipients by transport:")
+    out.print(f"\n{len(moves)} of {found.accounts} accounts would move; recipients by transport:")
     whole = sum(one.recipients for one in volumes) or 1
     table = [(v.name or "(none)", v.recipients, v.after_recipients, _share(v, whole)) for v in volumes]
     show_table(("transport", "before", "after", "share before → after"), table)
@@ -247,14 +229,12 @@ def history(
     async def work(settings: Settings) -> None:
         rows: list[Audit] = []
         async with opened(settings) as service:
-            before = 0.0
-            while len(rows) < limit:
-                page = await service.store.audit(target=target, limit=_PAGE, before=before)
-                rows += [one for one in page if one.what in _TOLD]
-                if len(page) < _PAGE:
-                    break
-                before = page[-1].at
-        _show_history(rows[:limit], json)
+            before, is_more = 0.0, True
+            while is_more and len(rows) < limit:
+                found = await pool_history(service.store, target=target, limit=limit - len(rows), before=before)
+                rows += found.rows
+                before, is_more = found.before, found.before > 0
+        _show_history(rows, json)
 
     run(work(settings_of(config)))
 

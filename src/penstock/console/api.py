@@ -28,6 +28,7 @@ from penstock.learning import Taken
 from penstock.model import AccountRow, Action, Audit, DecisionRow, Event, Held, Standing
 from penstock.overview import AccountView, PoolRow, case_messages, explanation, find_case, pool_rows
 from penstock.people import Role
+from penstock.pool_past import PlanView, plan_view, pool_history, read_past
 from penstock.sending import Case, Listing
 from penstock.store.ports import AccountSearch, DecisionSearch, ExampleSearch, StoreUnavailable
 from penstock.workers.held import Outcome
@@ -271,6 +272,22 @@ async def list_pools(call: WholeReader) -> Response:
     return page(rows, 0, "")
 
 
+async def plan_pools(call: WholeReader, since: Moment = 0.0, most: forms.Most = 2000) -> Response:
+    """Say what the latest mail would use now: which accounts would move, how volumes would shift."""
+    site = call.site
+    past = await read_past(site.store, since=since, most=most)
+    return answer(await plan_view(site.store, site.rules.pools, past, site.rules.policy.throttle))
+
+
+async def list_moves(call: WholeReader, target: Text = "", before: Moment = 0.0, limit: Limit = 50) -> Response:
+    """List who moved between pools and why, IPs drained and brought back, cases; newest first.
+
+    A page may be short, even empty, while `next` says where to read on.
+    """
+    found = await pool_history(call.site.store, target=target, limit=limit, before=before)
+    return answer(Page(list(found.rows), repr(found.before) if found.before else None))
+
+
 async def drain_ip(call: WholeDesk, body: forms.SetIp) -> Response:
     """Take an IP out of its pool."""
     return await _set_ip(call, body, is_drained=True)
@@ -348,6 +365,8 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], Any], ...] = (
     ("POST", "/learnt", teach, Taken),
     ("POST", "/learnt/undo", unlearn, forms.Undone),
     ("GET", "/pools", list_pools, Page[PoolRow]),
+    ("GET", "/pools/plan", plan_pools, PlanView),
+    ("GET", "/pools/moves", list_moves, Page[Audit]),
     ("POST", "/pools/drain", drain_ip, forms.Said),
     ("POST", "/pools/undrain", undrain_ip, forms.Said),
     ("GET", "/listings", list_listings, Page[Listing]),

@@ -17,12 +17,14 @@ from penstock.examples import Example
 from penstock.learning import Taken
 from penstock.model import AccountRow, Audit, DecisionRow, Delivered, Event, Held, Standing
 from penstock.overview import AccountView, PoolRow, Shown
+from penstock.pool_past import PlanView
 from penstock.sending import Case, Listing
 from penstock.workers.held import Outcome
 
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=200, description="Rows of one page at most.")]
 Moment = Annotated[float, Query(ge=0, le=1e11, allow_inf_nan=False, description="Unix seconds; 0 for no bound.")]
+Most = Annotated[int, Query(ge=1, le=5000, description="Messages that left, the latest.")]
 Text = Annotated[str, Query(max_length=1000)]
 
 
@@ -170,7 +172,7 @@ def read_place(text: str, kind: type[float] | type[str]) -> tuple[float | str, s
 _KINDS = (
     Page[AccountRow], Page[Event], Page[DecisionRow], Page[Held], Page[Case], Page[Listing], Page[Audit], Page[PoolRow],
     Page[Outcome], AccountView, Explained, CaseView, Me, Said, Steered,
-    Page[Example], Taken, Undone,
+    Page[Example], Taken, Undone, PlanView,
 )  # fmt: skip
 
 

@@ -62,7 +62,9 @@ class Site:
         loader = jinja2.PackageLoader("penstock.console")
         self.pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
         self.pages.trim_blocks = self.pages.lstrip_blocks = True
-        self.pages.filters.update(time=_time, nats=_nats, size=_size, number=_number, share=_share, path=_path)
+        self.pages.filters.update(
+            time=_time, day=_day, nats=_nats, size=_size, number=_number, share=_share, path=_path
+        )
 
     async def standings(self, sight: Sight, tenant: str) -> Mapping[str, int]:
         """How many accounts have each standing, a moment old: counting a million takes a tenth of a second."""
@@ -214,6 +216,11 @@ def _time(at: float) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(
         f"{moment:%Y-%m-%dT%H:%M:%SZ}", f"{moment:%Y-%m-%d %H:%M} UTC"
     )
+
+
+def _day(at: float) -> str:
+    """A day in UTC, short."""
+    return f"{datetime.fromtimestamp(at, UTC):%m-%d}"
 
 
 def _nats(value: float) -> str:

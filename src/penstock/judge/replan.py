@@ -50,6 +50,10 @@ class Plan(Struct):
         found = [one for one in self.accounts.values() if one.before != one.after]
         return sorted(found, key=lambda one: (-one.recipients, one.name))
 
+    def volumes(self) -> list[Shift]:
+        """Transports by name."""
+        return sorted(self.transports.values(), key=lambda one: one.name)
+
 
 def past_of(one: Decision, rcpt_to: tuple[str, ...], *, is_forward: bool = False) -> Past:
     """A decision as a plan needs it; `is_forward`: the inbound side handed it on."""

@@ -7,20 +7,24 @@ import asyncio
 from starlette.responses import Response
 
 from penstock.console.campaigns import campaigns_of
-from penstock.console.site import Door, Site, Visit
+from penstock.console.site import Door, Site, Visit, number_of
 from penstock.desk import NotThere
 from penstock.lists.catalogue import BlockList, chosen_lists, known_lists
 from penstock.overview import case_messages, find_case, pool_rows
 from penstock.people import Role
+from penstock.pool_past import listed_days, plan_view, pool_history, read_past
 from penstock.store.ports import DecisionSearch
 from penstock.workers.monitoring import choices_of
 
 _WEEK_S = 7 * 86400.0
 _MOST_LISTINGS = 500
+_DAYS = 28
+_MOVES_SHOWN = 10
+_MOST_PLANNED = 2000
 
 
 async def show_pools(visit: Visit) -> Response:
-    """Pools with their IPs, listings as a matrix, pins."""
+    """Pools with their IPs, listings as a matrix and day by day, what moved last, pins."""
     site = visit.site
     now = site.now()
     rows = await pool_rows(site.store, site.rules.pools, now)
@@ -30,7 +34,30 @@ async def show_pools(visit: Visit) -> Response:
     lists = sorted({list for _, list in matrix})
     pins = [one for one in (await site.store.pool_state()).pins if not one.until or one.until > now][:200]
     choices = site.settings.pools.choices()
-    return visit.show("pools.html", rows=rows, ips=ips, lists=lists, matrix=matrix, pins=pins, choices=choices)
+    starts, listed = listed_days(listings, now, _DAYS)
+    moved = await pool_history(site.store, limit=_MOVES_SHOWN)
+    return visit.show(
+        "pools.html",
+        rows=rows, ips=ips, lists=lists, matrix=matrix, pins=pins, choices=choices, starts=starts, listed=listed,
+        moved=moved.rows,
+    )  # fmt: skip
+
+
+async def show_moves(visit: Visit) -> Response:
+    """What moved, of one IP or account or of all, newest first."""
+    target = visit.asked("target")
+    found = await pool_history(visit.site.store, target=target, before=number_of(visit.asked("before")))
+    more = visit.link(before=repr(found.before)) if found.before else ""
+    return visit.show("moves.html", rows=found.rows, target=target, more=more)
+
+
+async def show_plan(visit: Visit) -> Response:
+    """What the last days' mail would use now."""
+    site, days = visit.site, min(30.0, max(1.0, number_of(visit.asked("days"), 3.0)))
+    past = await read_past(site.store, since=site.now() - days * 86400.0, most=_MOST_PLANNED)
+    plan = await plan_view(site.store, site.rules.pools, past, site.rules.policy.throttle)
+    whole = sum(one.recipients for one in plan.volumes) or 1
+    return visit.show("plan.html", plan=plan, days=f"{days:g}", whole=whole, most=_MOST_PLANNED)
 
 
 async def set_ip(visit: Visit) -> Response:
@@ -95,6 +122,8 @@ async def show_campaigns(visit: Visit) -> Response:
 
 DOORS = (
     Door("/pools", show_pools, is_whole=True),
+    Door("/pools/moves", show_moves, is_whole=True),
+    Door("/pools/plan", show_plan, is_whole=True),
     Door("/pools/{verb}/{ip}", set_ip, "POST", Role.DESK, is_whole=True),
     Door("/lists", show_lists, is_whole=True),
     Door("/cases", show_cases, is_whole=True),
