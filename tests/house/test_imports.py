@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "breaking": {"model", "judge", "store.ports"},
     "logging_in": {"model", "attempts", "judge", "breaking", "store.ports"},
     "absorbing": {"model", "attempts", "judge", "logging_in", "store.ports"},
-    "pipeline": {"model", "sending", "attempts", "judge", "absorbing", "logging_in", "steering", "store.ports"},
+    "judging": {"model", "sending", "judge", "steering", "store.ports"},
+    "pipeline": {"model", "attempts", "judge", "judging", "absorbing", "logging_in", "steering", "store.ports"},
     "desk": {
         "model",
         "sending",
@@ -99,6 +100,7 @@ MUST_NOT: dict[str, set[str]] = {
     "protocols": IO | DRIVERS,
     "lists": IO | DRIVERS,
     "judge": IO | DRIVERS,
+    "judging": DRIVERS,
     "pipeline": DRIVERS,
     "steering": DRIVERS,
     "breaking": DRIVERS,
