@@ -273,9 +273,11 @@ class SqliteStore(SqliteLearnt, SqlitePeople):
     async def expire(self, *, now: float, decisions_before: float) -> int:
         """Delete what is past its time, in steps that leave room for mail in between."""
         gone = 0
+        # Ids grow with time: only the oldest are looked at, not the whole table where none is too old.
+        oldest = "DELETE FROM decisions WHERE at < ? AND id IN (SELECT id FROM decisions ORDER BY id LIMIT 500)"
         steps = (
             ("DELETE FROM state WHERE key IN (SELECT key FROM state WHERE until <= ? LIMIT 500)", now),
-            ("DELETE FROM decisions WHERE id IN (SELECT id FROM decisions WHERE at < ? LIMIT 500)", decisions_before),
+            (oldest, decisions_before),
             (
                 "DELETE FROM events WHERE (account, at, key) IN "
                 "(SELECT account, at, key FROM events WHERE at < ? LIMIT 500)",
