@@ -3,10 +3,14 @@
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+# A slow machine is no fault of the code's; what must be linear is measured in ratios.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

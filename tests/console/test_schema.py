@@ -57,7 +57,7 @@ def test_no_request_brings_the_api_down(served, document, route):
     operation = document[path][method]
 
     @given(case=operation.as_strategy())
-    @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def tried(case):
         case.call_and_validate(headers=served[1], checks=CHECKS, timeout=60)
 

@@ -76,7 +76,7 @@ def test_a_folder_without_events_is_no_trace(tmp_path: Path) -> None:
 
 
 @given(line=st.binary(max_size=200))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_garbage_is_a_trace_error(tmp_path: Path, line: bytes) -> None:
     """No line, however broken, raises anything else."""
     folder = write_trace(tmp_path, [])
@@ -89,7 +89,7 @@ def test_garbage_is_a_trace_error(tmp_path: Path, line: bytes) -> None:
 
 
 @given(cut=st.integers(0, 260))
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cut_line_is_a_trace_error(tmp_path: Path, cut: int) -> None:
     """A file that ends in the middle of an event is not taken for whole."""
     whole = json.dumps(message(1, "m1")).encode()

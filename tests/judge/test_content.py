@@ -138,7 +138,7 @@ def test_a_damaged_table_is_refused(shipped):
 BLANK = ContentModel.blank()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=500), st.booleans())
 def test_garbage_is_weighed_and_learnt(raw, is_abuse):
     """Whatever comes in, there is a finite verdict whose evidence adds up."""

@@ -82,7 +82,7 @@ def test_the_views_are_bounded_on_a_huge_message():
     assert all(found.size < 12_000 for found in slots.values())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=600))
 def test_garbage_has_views_too(raw):
     """Whatever comes in, every view is well formed."""

@@ -135,7 +135,7 @@ def test_what_answers_go_to_is_found():
     assert parsed.wallets == (wallet.decode(),)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400), st.integers(0, len(HTML)))
 def test_garbage_parses_to_something(garbage, place):
     """No bytes raise, alone or spliced into a real message."""

@@ -296,7 +296,7 @@ def shared(nats: float = 30.0) -> CampaignView:
     st.lists(st.sampled_from(["zip", "js"]), max_size=2, unique=True),
     st.integers(0, 23),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_single_message_suspends(odds, recipients, is_blind, links, parts, hour):
     """With everything against it at once, a campaign of sixty customers too."""
     life = GOOD.copy()

@@ -151,7 +151,7 @@ async def test_one_that_stalls_is_let_go_and_its_neighbours_are_served():
         writer.close()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300) | st.lists(st.sampled_from(session(BOUNCE).splitlines(keepends=True))).map(b"".join))
 def test_garbage_ends_in_a_reply_or_a_goodbye(data):
     """Whatever comes, the session ends with the connection and takes nothing twice."""

@@ -69,7 +69,7 @@ def test_a_session_whole_and_byte_by_byte_is_the_same():
     assert b"".join(whole[0][2].chunks) == b"Subject: x\r\n\r\n.dots\r\n"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.one_of(st.binary(max_size=60), st.sampled_from(SESSION.split(b"\r\n")).map(lambda one: one + b"\r\n")))
 )
@@ -85,7 +85,6 @@ def test_garbage_never_breaks_the_server(pieces):
         assert talk([joined])[1] == output
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([b"\n", b".", b"..", b"x", b"abc"])).map(b"".join), st.integers(1, 7), st.integers(1, 9)
 )
@@ -106,7 +105,6 @@ def test_data_ends_at_its_end_and_nowhere_else(body, step, block):
     assert rest == b"NEXT"
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(1, 9))
 def test_replies_of_any_server_are_read_or_refused(data, step):
     """Garbage is a ProtocolFault; nothing else is raised, and chunks mean nothing."""
@@ -134,7 +132,6 @@ def test_replies_of_several_lines_and_what_ehlo_announces():
 names = st.sampled_from(["X-A", "x-secret", "Subject", "X-Penstock-Ref"])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(names, st.text("ab \t:", max_size=20), st.booleans())), st.binary(max_size=60))
 def test_rewriting_touches_named_fields_only(fields, body):
     """Named fields go with their folded lines, all else stays byte for byte; the body is never looked at."""
@@ -158,7 +155,6 @@ def test_the_received_line_tells_the_way_and_no_lies():
     assert b"2001" not in received_line(helo="me", client_name="", is_hidden=True, **facts)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_paths_and_attributes_are_read_or_refused(text):
     """Any argument gives a value or a SyntaxFault."""
@@ -182,7 +178,6 @@ def test_source_routes_and_quoted_local_parts():
     assert read_xtext("joe+40example.com") == "joe@example.com"
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_dovecots_answers_are_read_or_refused(data):
     """Garbage is an AuthFault at most."""

@@ -134,7 +134,7 @@ def test_a_bare_lf_in_a_command_ends_the_session():
 
 
 @given(st.integers(0, 3000), st.booleans())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_command_lines_are_bounded_in_any_chunks(length, bytewise):
     """2048 bytes are read, more are dropped to the line's end, and memory stays small."""
     talk, line = Talk(), b"NOOP " + b"x" * length + b"\r\n"
@@ -307,7 +307,7 @@ def test_room_is_shared_and_given_back():
 
 
 @given(st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b".", b"x", b"yy"]), max_size=40), st.integers(1, 5))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_chunks_mean_nothing_to_a_message(pieces, step):
     """Whatever the bytes, whole and in pieces end at the same place with the same content or refusal."""
     data = b"".join(pieces) + b"\r\n.\r\nNEXT"
