@@ -1,14 +1,18 @@
 """SQLite's own promises: several processes on one file, and a disk that fails."""
 
 import asyncio
+import contextlib
+import sqlite3
 import sys
 from pathlib import Path
 
 import pytest
 
 from penstock.model import Held
-from penstock.store.ports import HeldMessage, Records, StoreUnavailable, Turn, Write
+from penstock.store.migrations import migrations
+from penstock.store.ports import DecisionSearch, HeldMessage, Records, StoreUnavailable, Turn, Write
 from penstock.store.sqlite import SqliteStore
+from tests.store.test_contract import decision
 
 PROCESS = """
 import asyncio, sys
@@ -118,3 +122,31 @@ async def test_nothing_waits_when_the_store_is_closed(tmp_path):
     await again.open()
     assert await again.read(("a:joe",)) == {"a:joe": b"1"}
     await again.close()
+
+
+async def test_decisions_of_an_older_schema_are_all_there_after_the_update(tmp_path, monkeypatch):
+    """The table is made anew with a rowid: same rows, same indexes."""
+    rows, path = [decision(number) for number in range(20)], tmp_path / "penstock.sqlite"
+    with monkeypatch.context() as before:
+        before.setattr("penstock.store.sqlite.migrations", lambda backend: migrations(backend)[:8])
+        older = SqliteStore(path)
+        await older.open()
+        await older.update((), lambda: Records(decisions=tuple(rows)))
+        await older.close()
+    names = indexes(path)
+
+    newer = SqliteStore(path)
+    await newer.open()
+    found = await newer.decisions(DecisionSearch(limit=50))
+    await newer.close()
+
+    assert found == rows[::-1]
+    assert indexes(path) == names
+    assert len(names) == 9
+
+
+def indexes(path):
+    """The indexes that the schema names for decisions."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        sql = "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'decisions' AND sql IS NOT NULL"
+        return sorted(row[0] for row in connection.execute(sql))

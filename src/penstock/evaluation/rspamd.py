@@ -34,7 +34,7 @@ _SHIPPED = Path("/etc/rspamd")
 _OFF = (
     "rbl surbl spf dkim dmarc arc asn phishing fuzzy_check mx_check url_redirector neural dkim_signing history_redis"
 ).split()
-_START_S = 60.0
+_START_S = 180.0
 _PATIENCE_S = 60.0
 
 
