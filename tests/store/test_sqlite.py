@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.store.test_contract import decision
 
 from penstock.model import Held
 from penstock.store.migrations import migrations
 from penstock.store.ports import DecisionSearch, HeldMessage, Records, StoreUnavailable, Turn, Write
 from penstock.store.sqlite import SqliteStore
-from tests.store.test_contract import decision
 
 PROCESS = """
 import asyncio, sys
