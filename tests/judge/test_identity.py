@@ -45,7 +45,7 @@ def test_a_login_outranks_everything():
 def test_a_trusted_host_may_name_the_account():
     """A web server's identity header counts, whole or by its group."""
     assert who(WEB, ("x-authuser", " joe@shop.example ")) == "sasl:joe@shop.example"
-    assert who(WEB, ("x-php-originating-script", "33:Mail.php(4) : eval()'d code")) == "script:33:mail.php"
+    assert who(WEB, ("x-php-originating-script", "33:Mail.php(4) : eval()'d code")) == "script:33:Mail.php"
     assert who(WEB, ("x-penstock-uid", "1004")) == "user:1004"
 
 

@@ -164,15 +164,17 @@ def _from_header(extractor: Extractor, headers: Sequence[tuple[str, str]]) -> st
         if name == extractor.header:
             text = value[:_LONGEST]
             if extractor.pattern is None:
-                return _identifier(text)
+                return _identifier(text, extractor.kind)
             found = extractor.pattern.search(text)
-            return _identifier(next((group for group in found.groups() if group), "")) if found else ""
+            return _identifier(next((group for group in found.groups() if group), ""), extractor.kind) if found else ""
     return ""
 
 
-def _identifier(text: str) -> str:
-    """A value fit for a key: one line, printable, no blanks around, of bounded length; logins are case-blind."""
-    return "".join(sign for sign in text.strip() if sign.isprintable())[:255].lower()
+def _identifier(text: str, kind: str) -> str:
+    """A value fit for a key: one line, printable, no blanks around, of bounded length. Logins are case-blind; a script
+    is a file, and keeps its name as it is on disk, so that it is found there."""
+    value = "".join(sign for sign in text.strip() if sign.isprintable())[:255]
+    return value if kind == "script" else value.lower()
 
 
 @lru_cache(maxsize=65536)
