@@ -59,6 +59,8 @@ class Sink:
             if verb == "MAIL":
                 sender, rcpts = line.partition("<")[2].partition(">")[0], []
             refused = self._fail(verb.lower(), len(self.messages))
+            if verb == "DATA" and not rcpts:
+                refused = refused or "554 5.5.1 no valid recipients"
             if refused == "drop":
                 return
             writer.write(f"{refused or good}\r\n".encode())

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from neighbours.postfix import PeerSink, Postfix, free_port
+from neighbours.sink import Sink
 from penstock.clients.login import hash_password
 from penstock.config import parse_settings
-from penstock.evaluation.provider import DAY, Provider
+from penstock.evaluation.provider import DAY, Customer, Provider, Sent
 from penstock.model import Connection, Envelope, Standing, Submission
+from penstock.protocols.deliveries import Reader
+from penstock.protocols.deliveries import postfix as postfix_lines
 from penstock.service import Service
 from penstock.store.ports import DecisionSearch
 from penstock.watch import Watch
@@ -116,6 +119,36 @@ async def test_postfix_with_the_milter_and_two_pools(tmp_path):
             assert b"X-Penstock-Ref: " in raw
             assert b"X-Penstock-Pool" not in raw
             assert postfix.warnings() == []
+
+
+async def test_a_bounce_that_postfix_logs_and_reports_counts_once(tmp_path):
+    """The receiver does not know Ann: Postfix says so in its log, and in the report that it sends to Joe."""
+
+    def refuse(stage, number):
+        return "550 5.1.1 no such user" if stage == "rcpt" and "ann@" in sink.commands[-1] else ""
+
+    joe = Customer("joe@example.com", "Joe", "192.0.2.7", ("ann@far.example",), 1.0)
+    letter = Sent(time.time(), joe, joe.ip, joe.contacts, b"Message-ID: <1@example.com>\r\n\r\nHello\r\n")
+    listener = '[milter]\nlisten = ["127.0.0.1:0"]\n[pools.named.normal]\n[pools.named.risk]'
+    async with penstock(tmp_path, listener) as service, Sink(refuse) as sink:
+        async with Postfix(sink=sink.address, milter=service.addresses()["milter"][0]) as postfix:
+            assert (await asyncio.to_thread(submit, postfix.port, letter))[0] == 250
+            await postfix.until(lambda: [one for one in sink.messages if not one[0]])
+            report = next(raw for sender, _, raw in sink.messages if not sender)
+            log = "".join(line + "\n" for line in postfix.log().splitlines()).encode()
+        assert b"status=bounced" in log
+        counted, absorb = [], service.pipeline.absorb
+
+        async def listen(event):
+            counted.append((event.key, await absorb(event) is not None))
+
+        service.pipeline.absorb = listen
+        await service.feedback().take_block(log, Reader(postfix_lines))
+        taken = await service.feedback().take_mail(report)
+        (row,) = await service.store.decisions(DecisionSearch(account="sasl:joe@example.com"))
+        key = f"bounced/{row.decision.id}/ann@far.example"
+        assert counted == [(key, True), (key, False)]
+        assert (taken.what, taken.decision_id) == ("bounce", row.decision.id)
 
 
 @pytest.mark.parametrize("front", ["login", "xclient"])

@@ -92,19 +92,66 @@ async def test_log_report_and_relay_tell_of_one_bounce(store):
     """The same recipient of the same message fails once, whoever tells."""
     await judged(store, row(ONE))
     _, feedback = made(store, now=lambda: NOW, read_token=lambda text: text[:20] if text == TOKEN else None)
-    report = (
-        "Return-Path: <>\nFrom: MAILER-DAEMON@far.example\nSubject: Undelivered\nMIME-Version: 1.0\n"
-        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n--b\n'
-        "Content-Type: message/delivery-status\n\nReporting-MTA: dns; far.example\n\nFinal-Recipient: rfc822; "
-        "U1@far.example\nAction: failed\nStatus: 5.1.1\n\n--b\nContent-Type: text/rfc822-headers\n\n"
-        f"X-Penstock-Ref: {TOKEN}\nSubject: x\n\n--b--\n"
-    ).encode()
+    report = undelivered(f"X-Penstock-Ref: {TOKEN}\nSubject: x", "U1@far.example")
 
     await feedback.take_block(bounced(1), Reader(postfix))
     taken = await feedback.take_mail(report)
 
     assert (taken.what, taken.account, taken.decision_id, taken.counted) == ("bounce", JOE, ONE, 1)
     assert await bounces(store) == 1
+
+
+def undelivered(original, recipient="u1@far.example"):
+    return (
+        "Return-Path: <>\nFrom: MAILER-DAEMON@far.example\nSubject: Undelivered\nMIME-Version: 1.0\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n--b\n'
+        "Content-Type: message/delivery-status\n\nReporting-MTA: dns; far.example\n\nFinal-Recipient: rfc822; "
+        f"{recipient}\nAction: failed\nStatus: 5.1.1\n\n--b\nContent-Type: text/rfc822-headers\n\n{original}\n\n--b--\n"
+    ).encode()
+
+
+def told_to(pipeline):
+    """Keys of the events that the pipeline is told; a recipient counts once anyway."""
+    keys, absorb = [], pipeline.absorb
+
+    async def listen(event):
+        keys.append(event.key)
+        return await absorb(event)
+
+    pipeline.absorb = listen
+    return keys
+
+
+async def test_log_and_report_have_one_key_for_a_bounce_of_a_message_without_decision(store):
+    """The Message-ID stands for it in both; the log leads to the account by its login, the report by Feedback-ID."""
+    row_of_joe = AccountRow(JOE, "", Standing.NORMAL, 0.0, NOW, 1, 1)
+    await store.update((), lambda: Records(accounts=(row_of_joe,)))
+    pipeline, feedback = made(store, now=lambda: NOW, tag_of=lambda name: "joestag")
+    keys = told_to(pipeline)
+    log = (
+        b"2026-09-01 08:00:00 1tABcd-000000005Xy-0abc <= a@b.example P=esmtpsa A=plain:Joe@example.com S=9 "
+        b"id=far@example.com\n"
+        b"2026-09-01 08:00:01 1tABcd-000000005Xy-0abc ** u1@far.example R=x T=y: 550 5.1.1 no such user\n"
+    )
+
+    await feedback.take_block(log, Reader(exim))
+    await feedback.take_mail(undelivered("Message-ID: <far@example.com>\nFeedback-ID: joestag:normal:penstock"))
+
+    assert keys == ["bounced/far@example.com/u1@far.example"] * 2
+    assert await bounces(store) == 1
+
+
+async def test_reports_that_name_no_message_are_told_apart_by_themselves(store):
+    """The same one twice has one key; another one of the same recipient has its own."""
+    row_of_joe = AccountRow(JOE, "", Standing.NORMAL, 0.0, NOW, 1, 1)
+    await store.update((), lambda: Records(accounts=(row_of_joe,)))
+    pipeline, feedback = made(store, now=lambda: NOW, tag_of=lambda name: "joestag")
+    keys = told_to(pipeline)
+
+    for subject in ("one", "one", "two"):
+        await feedback.take_mail(undelivered(f"Feedback-ID: joestag:normal:penstock\nSubject: {subject}"))
+
+    assert keys[0] == keys[1] != keys[2]
 
 
 def complaint(original):

@@ -199,7 +199,8 @@ class Feedback:
         if not account:
             self._count("bounces-of-nobody")
             return
-        key = bounce_key(decision_id or f"{outcome.queue_id}@{outcome.at:.0f}", outcome.recipient)
+        message = decision_id or arrival.message_id or f"{outcome.queue_id}@{outcome.at:.0f}"
+        key = bounce_key(message, outcome.recipient)
         to, detail = outcome.recipient, outcome.reply[:500]
         await self._absorb(
             Event(outcome.at, "bounced", account, decision_id, to, detail=detail, reason=reason, key=key)
@@ -222,17 +223,19 @@ class Feedback:
             return Taken("auto-reply" if found else "unknown")
         decision_id, account = await self.trace(raw, found.original)
         if isinstance(found, Bounce):
-            return await self._take_bounce(found, decision_id, account)
+            message = decision_id or found.original.message_id or _digest(raw)
+            return await self._take_bounce(found, decision_id, account, message)
         if not account or not found.is_against_sender:
             return Taken("complaint" if found.is_against_sender else found.kind, account, decision_id)
-        key = f"complaint/{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
+        key = f"complaint/{_digest(raw)}"
         detail = f"{found.kind} by {found.reporter or 'somebody'}"
         await self._absorb(
             Event(self._now(), "complaint", account, decision_id, found.recipient, detail=detail, key=key)
         )
         return Taken("complaint", account, decision_id, 1)
 
-    async def _take_bounce(self, bounce: Bounce, decision_id: str, account: str) -> Taken:
+    async def _take_bounce(self, bounce: Bounce, decision_id: str, account: str, message: str) -> Taken:
+        """`message` is what tells the message from all others: the log's line of it must come to the same."""
         if not account:
             return Taken("bounce")
         counted = 0
@@ -240,7 +243,7 @@ class Feedback:
             if one.action not in ("failed", "expired"):
                 continue
             at, meaning = self._now(), dsn.meaning(one, self._replies)
-            key = bounce_key(decision_id or bounce.original.message_id, one.recipient)
+            key = bounce_key(message, one.recipient)
             detail = (one.diagnostic or one.words)[:500]
             await self._note_block(meaning, detail, at, key=key, sent=partial(self._store.decision, decision_id))
             who = (account, decision_id, one.recipient)
@@ -294,6 +297,10 @@ class Feedback:
             except StoreUnavailable:
                 self._count("failures")
                 await asyncio.sleep(_RETRY_S)
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=12).hexdigest()
 
 
 def _place_key(path: Path, reader: Reader) -> str:
