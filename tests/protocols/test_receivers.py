@@ -235,6 +235,15 @@ def test_an_address_tells_nothing_of_the_reason():
         assert REPLIES.read(f"550 <{name}@far.example>... User unknown").reason is Reason.UNKNOWN_USER
 
 
+def test_an_id_tells_nothing_of_the_reason():
+    """Chance puts `dns` or `spam` between signs of base64."""
+    for token in ("MH6MRL6SYQc+Dns/9EkWL/UbqmThzurOxeqhSpA==", "0123456789/spam/0123456789abcdef0123456"):
+        reply = f"550-'Mailbox unavailable or access denied [{token} IP: 192.0.2.7]'"
+        assert REPLIES.read(reply).level is Level.HARD
+    link = "http://far.example/why?0123456789abcdef0123456789abcdef0123"
+    assert REPLIES.read(f"550 blocked, see {link}").url == link
+
+
 def test_prose_is_not_guessed_at():
     """Near each other, or alone, words decide in a reply only: a report's prose has too many of them."""
     prose = "Your message was not welcome to one person. A user may be held up, and an address is a thing."

@@ -1,6 +1,7 @@
 """Bounces, complaints and automatic answers, told apart and read."""
 
 import base64
+import hashlib
 import tarfile
 import time
 import tomllib
@@ -382,22 +383,48 @@ def levels_of(raw):
     return [{Complaint: "complaint", AutoReply: "auto"}.get(type(found), "none")]
 
 
-def test_samples_mean_what_their_labels_say():
-    """At least 97 % of levels agree: hard, soft, policy or block for each recipient, or the kind of message."""
-    wanted = dict(
-        line.split(" ", 1)
-        for line in (CASES / "bounce-levels.txt").read_text("utf-8").splitlines()
-        if not line.startswith("#")
-    )
-    samples = {Path(name).stem: raw for name, raw in corpus("").items()}
-    assert samples.keys() == wanted.keys()
+def labels_in(name):
+    """Levels by sample."""
+    lines = (CASES / name).read_text("utf-8").splitlines()
+    return dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
+
+
+def disagreements(wanted, samples):
+    """How many levels there are, and those that are read otherwise."""
     pairs = [
         (name, one, each)
-        for name, raw in samples.items()
-        for one, each in zip_longest(wanted[name].split(), levels_of(raw), fillvalue="-")
+        for name, levels in wanted.items()
+        for one, each in zip_longest(levels.split(), levels_of(samples[name]), fillvalue="-")
+        if one != "?"
     ]
+    return len(pairs), [one for one in pairs if one[1] != one[2]]
 
-    wrong = [one for one in pairs if one[1] != one[2]]
 
-    print(f"{len(pairs) - len(wrong)} of {len(pairs)} levels agree; not: {wrong}")
-    assert len(wrong) <= 0.03 * len(pairs), wrong
+def test_samples_mean_what_their_labels_say():
+    """At least 97 % of levels agree: hard, soft, policy or block for each recipient, or the kind of message."""
+    wanted = labels_in("bounce-levels.txt")
+    samples = {Path(name).stem: raw for name, raw in corpus("").items()}
+    assert samples.keys() == wanted.keys()
+
+    count, wrong = disagreements(wanted, samples)
+
+    print(f"{count - len(wrong)} of {count} levels agree; not: {wrong}")
+    assert len(wrong) <= 0.03 * count, wrong
+
+
+def is_held_back(name):
+    """By mail system, for good: half of them."""
+    system = name.rpartition("-")[0]
+    return int(hashlib.sha256(system.encode()).hexdigest(), 16) % 2 == 0 and system != "arf"
+
+
+def test_samples_mean_what_a_second_person_says_who_had_not_seen_the_answers():
+    """The half of mail systems that is held back, by labels written down before anybody looked."""
+    wanted = labels_in("bounce-levels-blind.txt")
+    samples = {Path(name).stem: raw for name, raw in corpus("").items()}
+    assert wanted.keys() == {name for name in samples if is_held_back(name)}
+
+    count, wrong = disagreements(wanted, samples)
+
+    print(f"{count - len(wrong)} of {count} levels agree ({1 - len(wrong) / count:.1%}); not: {wrong}")
+    assert len(wrong) <= 0.5 * count, wrong

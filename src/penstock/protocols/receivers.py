@@ -179,6 +179,8 @@ _HOST_SAID = re.compile(
 )
 _URL = re.compile(r"https?://[^\s<>\"'()\[\]]{3,300}")
 _IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w:]|\.\d)")
+_OPAQUE = re.compile(r"(?<![\w/+.=:?&%#-])[a-z0-9+/]{32,}={0,2}")
+"""Ids and hashes, in whose letters a word may stand by chance."""
 _NAMED_IP = re.compile(rf" ?[\[(<]?{_IP.pattern}[\])>]?")
 """An address within a phrase: `your IP [192.0.2.1] is listed`."""
 _FROM_IP = re.compile(rf" from {_NAMED_IP.pattern}")
@@ -228,6 +230,11 @@ def _plain(text: str) -> str:
     return " ".join(text.translate(_JOINS).split())
 
 
+def _blanked(found: re.Match[str]) -> str:
+    """As many signs that say nothing: what stands around it comes no nearer."""
+    return "x" * len(found[0])
+
+
 def _in_range(status: str, wanted: str) -> bool:
     """Whether a status is `5.7.1`, or within `5.7.606-649`."""
     first, dash, last = wanted.partition("-")
@@ -264,7 +271,7 @@ class Replies:
         """What a reply means. `text` may have code, status and the MTA's `host … said:` around it; what it says of
         itself goes before `code` and `status`, which are what the MTA made of it. Words that only stand near each
         other, or alone, say nothing in a text that is no reply (`guess` is False)."""
-        folded = " ".join(text[:_LONGEST].lower().split())
+        folded = _OPAQUE.sub(_blanked, " ".join(text[:_LONGEST].lower().split()))
         if said := _HOST_SAID.match(folded):
             mx = mx or said[1]
             folded = folded[said.end() :]
