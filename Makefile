@@ -56,9 +56,10 @@ bench-blocklists: $(VENV)/.dev neighbours
 bench-logs: $(VENV)/.dev
 	$(BIN)/python -m bench.logs --out docs/bench/logs.md
 
-# Needs some 12 GB of disk and half an hour; CI does not run it.
-bench-console: $(VENV)/.dev
+# Needs some 30 GB of disk and an hour; CI does not run it.
+bench-console: $(VENV)/.dev neighbours
 	$(BIN)/python -m bench.console --out docs/bench/console.md
+	$(BIN)/python -m bench.console --postgres --out docs/bench/console-postgres.md
 
 eval: $(VENV)/.dev
 	$(BIN)/python -m penstock.cli.report docs/evaluation.md

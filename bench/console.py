@@ -1,8 +1,8 @@
 """How long every page of the console takes over a million accounts and ten million decisions.
 
-The rows are made as the store keeps them and written in bulk into SQLite; then each page is asked for again and again,
-with accounts, recipients and ids drawn at random, and answered by the whole site in this process: routes, session,
-queries, page.
+Each page is asked for again and again, with accounts, recipients and ids drawn at random, and answered by the whole
+site in this process: routes, session, queries, page. `console_data` writes the rows, into SQLite or into a PostgreSQL
+with a Redis that are started for it.
 """
 
 from __future__ import annotations
@@ -10,52 +10,31 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import sqlite3
+import shutil
 import statistics
-import struct
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
-import msgspec
-from msgspec.structs import replace
+import psycopg
+from tests.store.servers import Postgres, Redis, make_folder
 
-from penstock.config import parse_settings
+from bench.console_data import ACTED, DAYS, NOW, TENANTS, Told, account_of, fill_postgres, fill_sqlite
+from penstock.config import StoreSection, parse_settings
 from penstock.console.app import make_app
 from penstock.console.entrance import hash_password
 from penstock.judge.reference import make_link
-from penstock.model import (
-    Account,
-    AccountRow,
-    Action,
-    Audit,
-    Decision,
-    DecisionRow,
-    Evidence,
-    Held,
-    Kind,
-    Lines,
-    Standing,
-    make_id,
-)
+from penstock.model import Audit, Held, make_id
 from penstock.people import Person, Role
 from penstock.service import Service
 from penstock.store.ports import HeldMessage, Records
-from penstock.store.search import COUNT, TALLIED
 from penstock.watch import Watch
 
-NOW = 1_800_000_000.0
-DAYS = 90
-TENANTS = 10_000
 PASSWORD = "correct horse battery"
-ACTED = 0.01
-EVIDENCE = "content new-recipients recipients-per-hour new-link copies new-source models".split()
-_AT = 123456789.125
-_encode = msgspec.msgpack.encode
 SETTINGS = """
 [console]
 listen = ["127.0.0.1:0"]
@@ -67,102 +46,32 @@ ip = "192.0.2.1"
 [store]
 path = "PLACE/penstock.sqlite"
 """
+SERVERS = """
+valkey = "{valkey}"
+postgres = "{postgres}"
+"""
 
 
 Row = tuple[str, float, float, float, float]
 
 
-def account_of(number: int) -> tuple[str, str]:
-    """(account, tenant), each of one length."""
-    tenant = f"t{number % TENANTS:05}.example"
-    return f"sasl:u{number:07}@{tenant}", tenant
+Row = tuple[str, float, float, float, float]
 
 
-class Template:
-    """A decision's row as bytes, in which what differs is filled in."""
-
-    def __init__(self, action: Action, reason: str) -> None:
-        evidence = tuple(Evidence(name, 1.5, "3 of 4 never mailed before", "0.2 of 4", "content") for name in EVIDENCE)
-        account, tenant = "sasl:u@@@@@@@@t#####.example", "t#####.example"
-        decision = Decision(
-            id="!" * 20, at=_AT, account=replace(Account.parse(account), tenant=tenant), action=action, wanted=action,
-            standing=Standing.NORMAL, kind=Kind.NORMAL, score=4.5, evidence=evidence, reason=reason,
-            lines=Lines(10.0, 15.0, 1.4, 6.0), pool="normal",
-        )  # fmt: skip
-        row = DecisionRow(
-            decision=decision, mail_from=account[5:], rcpt_to=("r%%%%%%%@example.org",), client_ip="198.51.100.7",
-            listener="smtp", queue_id="", message_id="!" * 20 + "@example.com", subject="About the order of this week",
-            size_bytes=3000, source="198.51.100.0/24",
-        )  # fmt: skip
-        self.raw = _encode(row)
-
-    def fill(self, id: str, at: float, account: int, rcpt: str) -> bytes:
-        """One row."""
-        number, tenant = f"u{account:07}@t{account % TENANTS:05}".encode(), f"t{account % TENANTS:05}".encode()
-        raw = self.raw.replace(b"u@@@@@@@@t#####", number).replace(b"t#####", tenant).replace(b"!" * 20, id.encode())
-        raw = raw.replace(b"r%%%%%%%@example.org", rcpt.encode())
-        return raw.replace(struct.pack(">d", _AT), struct.pack(">d", at))
+def fill(store: StoreSection, accounts: int, count: int, rng: random.Random, told: Told) -> None:
+    """Write everything."""
+    if store.postgres:
+        fill_postgres(store.postgres, accounts, count, rng, told)
+    else:
+        fill_sqlite(store.path, accounts, count, rng, told)
 
 
-def decisions(count: int, accounts: int, rng: random.Random) -> Iterator[tuple[tuple[Any, ...], tuple[str, str]]]:
-    """Rows of `decisions` and `recipients`, in the order of time."""
-    plain, held = Template(Action.ACCEPT, ""), Template(Action.HOLD, "PS-CONTENT")
-    step = DAYS * 86400.0 / count
-    for n in range(count):
-        at = NOW - DAYS * 86400.0 + n * step
-        id, who = make_id(at, n), rng.randrange(accounts)
-        account, tenant = account_of(who)
-        rcpt = f"r{n // 10:07}@example.org"
-        is_held = rng.random() < ACTED
-        action, template = ("hold", held) if is_held else ("accept", plain)
-        row = (id, at, account, tenant, action, action, "PS-CONTENT" if is_held else "", account[5:], "",
-               f"{id}@example.com", template.fill(id, at, who, rcpt))  # fmt: skip
-        yield row, (rcpt, id)
-
-
-def fill(path: Path, accounts: int, count: int, rng: random.Random, told: Callable[[str], None]) -> None:
-    """Write everything, with the indexes made afterwards, as the schema has them."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -1000000", "temp_store = FILE"):
-        connection.execute(f"PRAGMA {pragma}")
-    names = "('decisions', 'recipients', 'accounts')"
-    where = f"type = 'index' AND sql IS NOT NULL AND tbl_name IN {names}"
-    indexes = connection.execute(f"SELECT name, sql FROM sqlite_master WHERE {where}").fetchall()
-    for name, _ in indexes:
-        connection.execute(f"DROP INDEX {name}")
-    connection.execute("BEGIN")
-    rows: list[tuple[Any, ...]] = []
-    recipients: list[tuple[str, str]] = []
-    for n, (row, recipient) in enumerate(decisions(count, accounts, rng), 1):
-        rows.append(row)
-        recipients.append(recipient)
-        if len(rows) == 10_000 or n == count:
-            connection.executemany(f"INSERT INTO decisions VALUES ({','.join('?' * 11)})", rows)
-            connection.executemany("INSERT INTO recipients VALUES (?, ?)", recipients)
-            rows.clear()
-            recipients.clear()
-            if n % 500_000 == 0:
-                told(f"{n} decisions")
-    standings = (
-        [Standing.NORMAL] * 90 + [Standing.NEW] * 5 + [Standing.POOR] * 3 + [Standing.SUSPENDED, Standing.TRUSTED]
-    )
-    for n in range(accounts):
-        name, tenant = account_of(n)
-        one = AccountRow(name, tenant, rng.choice(standings), rng.random() * 10, NOW - rng.random() * 86400, 9, 12)
-        values = (name, tenant, one.standing.value, one.evidence, one.seen_at, _encode(one))
-        connection.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?)", values)
-    connection.execute("COMMIT")
-    for name, sql in indexes:
-        connection.execute(sql)
-        told(f"index {name}")
-    connection.execute("BEGIN")
-    for sql in COUNT:
-        connection.execute(sql.format(mark="?", second="CAST(at AS INTEGER)"), ("", "z"))
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, (SELECT max(id) FROM decisions))", (TALLIED,))
-    connection.execute("UPDATE meta SET value = CAST(value AS BLOB) WHERE key = ?", (TALLIED,))
-    connection.execute("COMMIT")
-    told("tallies")
-    connection.close()
+def size_of(store: StoreSection) -> int:
+    """Bytes on disk."""
+    if not store.postgres:
+        return store.path.stat().st_size
+    with psycopg.connect(store.postgres) as connection:
+        return int(connection.execute("SELECT pg_database_size(current_database())").fetchone()[0])
 
 
 async def furnish(service: Service, rng: random.Random, accounts: int) -> None:
@@ -267,13 +176,13 @@ async def measure(
     return found
 
 
-def report(rows: list[Row], accounts: int, count: int, size: int, times: int) -> str:
+def report(rows: list[Row], store: str, accounts: int, count: int, size: int, times: int) -> str:
     """The record."""
     lines = [
-        "# How fast the console is",
+        f"# How fast the console is over {store}",
         "",
-        f"`make bench-console`: SQLite with {accounts:,} accounts and {count:,} decisions of {DAYS} days "
-        f"({size / 1e9:.1f} GB), {TENANTS:,} tenants, {ACTED:.0%} held; {times} requests of each page, drawn at random, "  # noqa: E501
+        f"{accounts:,} accounts and {count:,} decisions of {DAYS} days ({size / 1e9:.1f} GB), "
+        f"{TENANTS:,} tenants, {ACTED:.0%} held; {times} requests of each page, drawn at random, "
         "answered by the whole site in one process, without a network.",
         "",
         "| page | p50 ms | p95 ms | CPU p50 ms | CPU p95 ms |",
@@ -284,7 +193,23 @@ def report(rows: list[Row], accounts: int, count: int, size: int, times: int) ->
     return "\n".join(lines)
 
 
-async def work(folder: Path, accounts: int, count: int, times: int) -> str:
+@contextmanager
+def servers() -> Iterator[str]:
+    """A PostgreSQL and a Redis of their own, as lines of the settings."""
+    folders = [make_folder(), make_folder()]
+    postgres, redis = Postgres(folders[0]), Redis(folders[1])
+    try:
+        postgres.start()
+        redis.start()
+        yield SERVERS.format(valkey=redis.url(), postgres=postgres.fresh())
+    finally:
+        postgres.stop()
+        redis.stop()
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def work(text: str, accounts: int, count: int, times: int) -> str:
     """Fill, measure, tell."""
     began = time.monotonic()
 
@@ -292,21 +217,19 @@ async def work(folder: Path, accounts: int, count: int, times: int) -> str:
         print(f"{time.monotonic() - began:7.0f} s  {text}", file=sys.stderr, flush=True)
 
     rng = random.Random(7)
-    settings = parse_settings(SETTINGS.replace("PLACE", str(folder)))
-    path = settings.store.path
+    settings = parse_settings(text)
     service = Service(settings, watch=Watch(None), now=lambda: NOW, does_upkeep=False)
-    is_there = path.exists()
     await service.store.open()
-    if not is_there:
+    if await service.store.person("ann") is None:
         await service.store.close()
-        fill(path, accounts, count, rng, told)
+        await asyncio.to_thread(fill, settings.store, accounts, count, rng, told)
         service = Service(settings, watch=Watch(None), now=lambda: NOW, does_upkeep=False)
         await service.store.open()
-    if await service.store.person("ann") is None:
         await furnish(service, rng, accounts)
     rows = await measure(service, pages(service, rng, accounts, count), times, told)
     await service.store.close()
-    return report(rows, accounts, count, path.stat().st_size, times)
+    name = "PostgreSQL and Redis" if settings.store.postgres else "SQLite"
+    return report(rows, name, accounts, count, size_of(settings.store), times)
 
 
 def main() -> None:
@@ -315,13 +238,15 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=1_000_000)
     parser.add_argument("--decisions", type=int, default=10_000_000)
     parser.add_argument("--times", type=int, default=40)
-    parser.add_argument("--folder", type=Path, help="keep the database here, and use it again")
+    parser.add_argument("--postgres", action="store_true", help="PostgreSQL and Redis in place of SQLite")
+    parser.add_argument("--folder", type=Path, help="keep SQLite's database here, and use it again")
     parser.add_argument("--out", type=Path, help="where the record goes; standard output without")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        if given.folder:
-            given.folder.mkdir(parents=True, exist_ok=True)
-        text = asyncio.run(work(given.folder or Path(folder), given.accounts, given.decisions, given.times))
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, ExitStack() as stack:
+        place = given.folder or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        settings = SETTINGS.replace("PLACE", str(place)) + (stack.enter_context(servers()) if given.postgres else "")
+        text = asyncio.run(work(settings, given.accounts, given.decisions, given.times))
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(text, encoding="utf-8")

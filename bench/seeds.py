@@ -1,7 +1,7 @@
 """Judging of accounts on traces of several seeds: one seed's campaigns and hard negatives are few, and one is luck.
 
 Each seed draws other owners' weeks, victims, campaigns and hard negatives out of one half of the corpus; content
-weights are learnt from the other half. Prints one table with each figure by seed, and false alarms of all seeds together.
+weights are learnt from the other half. Prints each figure by seed, and the false alarms of all seeds together.
 """
 
 from __future__ import annotations
