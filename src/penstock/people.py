@@ -52,7 +52,7 @@ class Key(Struct, frozen=True):
     until: float = 0.0
     """When it ends; 0 for a token that stays."""
     label: str = ""
-    """What a token is for."""
+    """What a token is for; the address that a session was opened from."""
 
 
 class Tally(Struct, frozen=True):

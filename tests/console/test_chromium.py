@@ -34,6 +34,7 @@ PAGES = {
     "now": "/", "accounts": "/accounts", "decisions": "/decisions?action=hold", "held": "/held",
     "learnt": "/learnt", "campaigns": "/campaigns", "pools": "/pools", "lists": "/lists", "cases": "/cases",
     "reports": "/reports", "enforced": "/enforced?days=30", "settings": "/settings", "audit": "/audit",
+    "me": "/me",
 }  # fmt: skip
 FOR_README = ("now", "account", "decision")
 TOLD_S = 90

@@ -1,5 +1,7 @@
 """The contract about people: who they are, the keys in their names, and what is counted for them."""
 
+import asyncio
+
 from msgspec.structs import replace
 from test_contract import T0, backend, decision, store  # noqa: F401  # the fixtures of the contract
 
@@ -27,6 +29,24 @@ async def test_people_are_kept_by_name_with_an_audit_entry(store):  # noqa: F811
     assert await store.remove_person("bob", SAID) is False
     assert await store.key("d1") is None
     assert len(await store.audit(target="bob")) == 4
+
+
+async def test_a_person_is_changed_in_one_step(store):  # noqa: F811
+    """Changes that meet are all kept, one that is called off leaves nothing, and nobody comes back by a change."""
+    await store.keep_person(ANN, SAID)
+    said = replace(SAID, target="ann")
+
+    def longer(person):
+        return replace(person, tenant=person.tenant + "x")
+
+    assert all(await asyncio.gather(*(store.change_person("ann", longer, said) for _ in range(8))))
+    assert await store.person("ann") == replace(ANN, tenant="x" * 8)
+    assert await store.change_person("ann", lambda person: None, said) is False
+    assert await store.change_person("ann", longer, None) is True
+    assert len(await store.audit(target="ann")) == 8
+    await store.remove_person("ann", SAID)
+    assert await store.change_person("ann", longer, said) is False
+    assert await store.person("ann") is None
 
 
 async def test_keys_are_found_by_digest_and_ended(store):  # noqa: F811

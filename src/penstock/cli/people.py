@@ -15,6 +15,7 @@ from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
 from penstock.console.entrance import hash_password, new_token, otp_address, with_second_factor
+from penstock.console.sessions import end_session, sessions_of
 from penstock.model import Audit
 from penstock.overview import when
 from penstock.people import Person, Role
@@ -144,6 +145,52 @@ def set_password(
             _tell_totp(person, settings)
 
     run(work())
+
+
+@app.command()
+def sessions(
+    name: Annotated[str, typer.Argument(help="Whose; without a name everybody's.")] = "",
+    json: Json = False,
+    config: Config = None,
+) -> None:
+    """List who is logged in at the console: since when, from where, last seen when."""
+
+    async def work(settings: Settings) -> None:
+        async with opened(settings) as service:
+            found = await sessions_of(service.store, name, time.time())
+        if json:
+            show_json(found)
+            return
+        columns = ("session", "person", "since (UTC)", "from", "last seen (UTC)", "ends (UTC)")
+        rows = [
+            (one.id[:12], one.person, when(one.opened_at), one.client, when(one.seen_at), when(one.until))
+            for one in found
+        ]
+        show_table(columns, rows, empty="nobody is logged in")
+
+    run(work(settings_of(config)))
+
+
+@app.command("log-out")
+def log_out(
+    name: Name,
+    session: Annotated[str, typer.Option(help="This one alone: the beginning of its id, as `sessions` shows it.")] = "",
+    config: Config = None,
+) -> None:
+    """End a person's sessions at the console, at once; tokens stay."""
+
+    async def work(settings: Settings) -> None:
+        now = time.time()
+        async with opened(settings) as service:
+            await _found(service, name)
+            found = [one for one in await sessions_of(service.store, name, now) if one.id.startswith(session)]
+            if session and len(found) != 1:
+                fail(f'{len(found)} sessions of {name} begin with "{session}"; one is wanted', 2)
+            for one in found:
+                await end_session(service.store, one, Audit(now, who(), "end-session", name, "", f"from {one.client}"))
+        out.print(f"ended sessions of {name}: {len(found)}", highlight=False)
+
+    run(work(settings_of(config)))
 
 
 @tokens.command("add")

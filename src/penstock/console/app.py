@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from penstock.console.api import make_api
 from penstock.console.guard import Guard
-from penstock.console.pages import accounts, customer, decisions, entry, held, house, now, reports, sending, sign_on
+from penstock.console.pages import accounts, customer, decisions, entry, held, house, me, now, reports, sending, sign_on
 from penstock.console.site import NOBODY, Door, Site, Visit, enter, failed, trouble
 
 DOORS: tuple[Door, ...] = (
@@ -28,6 +28,7 @@ DOORS: tuple[Door, ...] = (
     *sending.DOORS,
     *reports.DOORS,
     *house.DOORS,
+    *me.DOORS,
     *customer.DOORS,
 )
 """Every page and action."""

@@ -13,6 +13,7 @@ import pyotp
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.console.sessions import see
 from penstock.model import Audit
 from penstock.people import Key, Person, Role
 from penstock.store.ports import Records, Store, Turn, Write
@@ -60,19 +61,45 @@ class Entrance:
         name = name.strip().lower()
         if await self.is_closed(name, client):
             return ""
-        person = await self._store.person(name)
-        hashed = person.password if person and person.password else self._nobody
-        async with self._turns:
-            fits = await asyncio.to_thread(self._fits, hashed, password)
-        if person is None or not fits or not await self._is_second(person, code):
+        person = await self._known(name, password)
+        if person is None or not await self._is_second(person, code):
             await self.refuse(name, client)
             return ""
         return await self.open(person, client)
 
+    async def change_password(self, name: str, old: str, new: str, client: str) -> str:
+        """The secret of a new session, once the new password is kept and all other sessions have ended; empty where the
+        old one does not fit, or was tried too often. Raises ValueError for a new one that is too short."""
+        if await self.is_closed(name, client):
+            return ""
+        person = await self._known(name, old)
+        if person is None:
+            await self.refuse(name, client, "for a new password")
+            return ""
+        async with self._turns:
+            hashed = await asyncio.to_thread(hash_password, new)
+
+        def change(now: Person) -> Person | None:
+            return replace(now, password=hashed) if now.password == person.password else None
+
+        if not await self._store.change_person(name, change, Audit(self._now(), name, "set-password", name)):
+            return ""
+        audit = Audit(self._now(), name, "end-sessions", name, "new password")
+        await self._store.drop_keys(person=name, kind="session", audit=audit)
+        return await self.open(person, client, "new password")
+
+    async def _known(self, name: str, password: str) -> Person | None:
+        """Whoever has this name and password."""
+        person = await self._store.person(name)
+        hashed = person.password if person and person.password else self._nobody
+        async with self._turns:
+            fits = await asyncio.to_thread(self._fits, hashed, password)
+        return person if fits else None
+
     async def open(self, person: Person, client: str, how: str = "") -> str:
         """The secret of a new session for somebody who has shown who they are."""
         secret, now = secrets.token_urlsafe(32), self._now()
-        key = Key(digest_of(secret), "session", person.name, person.role, now, now + self._session_s)
+        key = Key(digest_of(secret), "session", person.name, person.role, now, now + self._session_s, client)
         await self._store.keep_key(key, Audit(now, person.name, "log-in", person.name, how, f"from {client}"))
         return secret
 
@@ -85,7 +112,10 @@ class Entrance:
         if person is None:
             return None
         role = min(person.role, key.role, key=list(Role).index)
-        form_token = _form_token(secret) if kind == "session" else ""
+        form_token = ""
+        if kind == "session":
+            form_token = _form_token(secret)
+            await see(self._store, key.digest, self._now(), key.until)
         return Viewer(person.name, role, person.tenant, form_token)
 
     async def logout(self, secret: str, name: str) -> None:

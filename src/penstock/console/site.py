@@ -104,8 +104,12 @@ class Visit:
 
     def said(self, name: str) -> str:
         """A value of the form, likewise."""
+        return _clean(self.typed(name))
+
+    def typed(self, name: str) -> str:
+        """A value of the form exactly as it came: a password."""
         value = self.form.get(name, "") if self.form is not None else ""
-        return _clean(value if isinstance(value, str) else "")
+        return value if isinstance(value, str) else ""
 
     def path(self, name: str) -> str:
         """A part of the path, likewise."""

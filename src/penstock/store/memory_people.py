@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from penstock.model import AccountRow, Action, Audit, DecisionRow
 from penstock.people import Grain, Key, Person, Tally, TallySearch
@@ -38,6 +38,16 @@ class MemoryPeople:
         """Add or change a person."""
         self._people[person.name] = person
         self._audit.append(audit)
+
+    async def change_person(self, name: str, change: Callable[[Person], Person | None], audit: Audit | None) -> bool:
+        """Change a person in one step."""
+        person = self._people.get(name)
+        changed = change(person) if person is not None else None
+        if changed is None:
+            return False
+        self._people[name] = changed
+        self._audit += [audit] if audit is not None else []
+        return True
 
     async def remove_person(self, name: str, audit: Audit) -> bool:
         """Remove a person with all keys."""

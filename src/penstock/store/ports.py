@@ -184,6 +184,10 @@ class PeopleStore(Protocol):
     async def keep_person(self, person: Person, audit: Audit) -> None:
         """Add or change a person, durably."""
 
+    async def change_person(self, name: str, change: Callable[[Person], Person | None], audit: Audit | None) -> bool:
+        """Change a person in one step, durably; whether it was done. `change` is pure; None leaves all as it was, as
+        does a name that nobody has."""
+
     async def remove_person(self, name: str, audit: Audit) -> bool:
         """Remove a person with all keys, durably; whether there was one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,24 @@ class PostgresPeople:
         """Add or change a person, durably."""
         sql = "INSERT INTO people VALUES (%s, %b) ON CONFLICT (name) DO UPDATE SET packed = excluded.packed"
         await self._change(sql, (person.name, _pack(person)), audit)
+
+    async def change_person(self, name: str, change: Callable[[Person], Person | None], audit: Audit | None) -> bool:
+        """Change a person in one step, durably."""
+
+        async def work(connection: Connection) -> bool:
+            async with connection.transaction():
+                sql = "SELECT packed FROM people WHERE name = %s FOR UPDATE"
+                row = await (await connection.execute(sql, (fit(name),), binary=True)).fetchone()
+                changed = change(_person(row[0])) if row else None
+                if changed is None:
+                    return False
+                sql = "UPDATE people SET packed = %b WHERE name = %s"
+                await connection.execute(sql, (_pack(changed), fit(name)))
+                if audit is not None:
+                    await _add_audit(connection, audit)
+            return True
+
+        return await self._postgres.run(work)
 
     async def remove_person(self, name: str, audit: Audit) -> bool:
         """Remove a person with all keys, durably."""

@@ -51,6 +51,20 @@ class SqlitePeople:
 
         await self._writer.run(work)
 
+    async def change_person(self, name: str, change: Callable[[Person], Person | None], audit: Audit | None) -> bool:
+        """Change a person in one step, durably."""
+
+        def work(connection: sqlite3.Connection) -> tuple[bool, bool]:
+            row = connection.execute("SELECT row FROM people WHERE name = ?", (name,)).fetchone()
+            changed = change(_person(row[0])) if row else None
+            if changed is None:
+                return False, False
+            connection.execute("UPDATE people SET row = ? WHERE name = ?", (_encode(changed), name))
+            write_records(connection, [Records(audit=(audit,) if audit is not None else ())])
+            return True, True
+
+        return bool(await self._writer.run(work))
+
     async def remove_person(self, name: str, audit: Audit) -> bool:
         """Remove a person with all keys, durably."""
 

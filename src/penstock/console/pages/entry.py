@@ -27,9 +27,8 @@ def show_form(visit: Visit, status: int = 200, *, next: str, trouble: str = "", 
 
 async def log_in(visit: Visit) -> Response:
     """Let somebody in, or say that it was not right without saying what."""
-    password = visit.form.get("password") if visit.form is not None else ""
     secret = await visit.site.entrance.login(
-        visit.said("name"), password if isinstance(password, str) else "", visit.said("code"), visit.client
+        visit.said("name"), visit.typed("password"), visit.said("code"), visit.client
     )
     wish = safe(visit.said("next"))
     return let_in(visit, secret, wish) if secret else show_form(visit, 401, trouble=visit.words(_WRONG), next=wish)
