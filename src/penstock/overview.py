@@ -167,7 +167,8 @@ class PoolRow(Struct, frozen=True):
     transport: str
     helo: str
     state: str
-    since: str
+    since: float
+    """Unix seconds; 0 for ever."""
     reason: str
     clean_checks: int
     warm_up: str
@@ -187,7 +188,7 @@ async def pool_rows(store: Store, pools: Pools, now: float) -> list[PoolRow]:
                     transport=transport_name(name, one.ip),
                     helo=one.helo,
                     state=state.state,
-                    since=when(state.since),
+                    since=state.since,
                     reason=state.reason,
                     clean_checks=state.clean_checks,
                     warm_up=await _warm_up(store, pools.warm_up, one, now),

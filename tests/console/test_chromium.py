@@ -1,6 +1,7 @@
 """The console in a real Chromium, over the demonstration's provider: what a night shift does, and what thieves try.
 
-Screenshots of every page in both schemes go to PENSTOCK_SCREENSHOTS, or to a folder of the test run.
+Screenshots of every page, full and empty, in both schemes, wide and narrow, go to build/screenshots, or to
+PENSTOCK_SCREENSHOTS.
 """
 
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,12 +34,17 @@ FLAGS = (
 PASSWORD = "correct horse battery"
 PAGES = {
     "now": "/", "accounts": "/accounts", "decisions": "/decisions?action=hold", "held": "/held",
-    "learnt": "/learnt", "campaigns": "/campaigns", "pools": "/pools", "lists": "/lists", "cases": "/cases",
+    "learnt": "/learnt", "campaigns": "/campaigns", "pools": "/pools", "moves": "/pools/moves", "plan": "/pools/plan",
+    "lists": "/lists", "cases": "/cases",
     "reports": "/reports", "enforced": "/enforced?days=30", "settings": "/settings", "audit": "/audit",
     "me": "/me",
 }  # fmt: skip
 FOR_README = ("now", "account", "decision")
 TOLD_S = 90
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+VIEWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+WITH_AXE = {("light", 390), ("dark", 390)}
+"""axe-core takes seconds a page: colours differ by scheme; at phone width everything is there that is there at all."""
 
 
 def penstock(*words, typed=None):
@@ -84,18 +91,14 @@ def send_evil(path):
         client.sendmail("joe@evil.example", ["ann@example.org"], RAW)
 
 
-@pytest.fixture(scope="module")
-def gate(tmp_path_factory):
-    """The demonstration's day, and `penstock run` over it; (the console's address, configuration, hijacked account)."""
-    data = tmp_path_factory.mktemp("gate") / "data"
-    path = sandbox_file(data)
-    address = with_ports(path)
-    name = json.loads(penstock("demo", "--data", data, "--json"))["hijacked"]
-    log = (data / "log").open("wb")
+@contextmanager
+def running(path, address):
+    """`penstock run` over a configuration."""
+    log = path.with_name("log").open("wb")
     process = subprocess.Popen([sys.executable, "-m", "penstock", "run", "-c", str(path)], stderr=log)
     try:
         until("the console", lambda: answers(address))
-        yield address, path, name
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -103,6 +106,27 @@ def gate(tmp_path_factory):
         finally:
             process.kill()
             log.close()
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory):
+    """The demonstration's day, and `penstock run` over it; (the console's address, configuration, hijacked account)."""
+    data = tmp_path_factory.mktemp("gate") / "data"
+    path = sandbox_file(data)
+    address = with_ports(path)
+    name = json.loads(penstock("demo", "--data", data, "--json"))["hijacked"]
+    with running(path, address):
+        yield address, path, name
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A sandbox to which nothing has come yet, with its administrator; the console's address."""
+    path = sandbox_file(tmp_path_factory.mktemp("fresh") / "data")
+    address = with_ports(path)
+    penstock("people", "add", "ann", "--role", "admin", "-c", path, typed=f"{PASSWORD}\n")
+    with running(path, address):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +141,9 @@ def chromium():
 @pytest.fixture
 def opened(chromium, gate):
     """Opens a window of its own, which must meet no error and ask no other host."""
-    address = gate[0]
     windows, strangers, errors = [], [], []
 
-    def make(name="", **more):
+    def make(name="", address=gate[0], **more):
         context = chromium.new_context(base_url=address, **more)
         windows.append(context)
         page = context.new_page()
@@ -277,27 +300,29 @@ def test_a_customer_reads_why_in_his_language_and_speaks_up(opened, gate, people
 
 
 @pytest.fixture(scope="module")
-def shots(tmp_path_factory):
-    folder = Path(os.environ.get("PENSTOCK_SCREENSHOTS") or tmp_path_factory.mktemp("shots"))
+def shots():
+    folder = Path(os.environ.get("PENSTOCK_SCREENSHOTS") or SCREENSHOTS)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def look(page, folder, name, *, has_axe):
-    """A picture, and what axe-core finds; it takes seconds, and the width changes nothing about colours."""
+def look(page, path, picture, *, has_axe):
+    """A picture of a page, and its troubles: what axe-core finds, and a page that scrolls sideways."""
+    page.goto(path)
     page.wait_for_load_state("load")
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
-    if not has_axe:
-        return []
-    found = Axe().run(page)
-    return [f"{name}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found.response["violations"]]
+    page.screenshot(path=picture, full_page=True)
+    found = Axe().run(page).response["violations"] if has_axe else []
+    troubles = [f"{picture.stem}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found]
+    if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
+        troubles.append(f"{picture.stem}: wider than the window")
+    return troubles
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 390)])
+@pytest.mark.parametrize(("scheme", "width"), VIEWS)
 def test_every_page_passes_axe_in_both_schemes_and_on_a_phone(opened, gate, people, shots, scheme, width):
     """No violation that axe-core knows, no sideways scrolling of the page itself."""
     view = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
-    page, troubles = opened("ann", **view), []
+    page, troubles, has_axe = opened("ann", **view), [], (scheme, width) in WITH_AXE
     held = json.loads(penstock("held", "list", "--json", "-c", people))[0]
     more = {
         "account": f"/accounts/{gate[2]}",
@@ -307,17 +332,25 @@ def test_every_page_passes_axe_in_both_schemes_and_on_a_phone(opened, gate, peop
         "nothing": "/nothing",
     }
     for name, path in (PAGES | more).items():
-        page.goto(path)
+        troubles += look(page, path, shots / f"{name}-{scheme}-{width}.png", has_axe=has_axe)
         if name in FOR_README and (scheme, width) == ("light", 1280):
-            page.wait_for_load_state("load")
             page.screenshot(path=shots / f"readme-{name}.png")
-        troubles += look(page, shots, f"{name}-{scheme}-{width}", has_axe=(scheme, width) != ("dark", 1280))
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
-            troubles.append(f"{name}: wider than {width}")
     settings = parse_settings(people.read_text())
     link = make_link(held["id"], settings.store.path.with_name("reference.key").read_bytes())
     page = opened(**view)
     for name, path in (("login", "/login"), ("customer", f"/why/{link}")):
-        page.goto(path)
-        troubles += look(page, shots, f"{name}-{scheme}-{width}", has_axe=(scheme, width) != ("dark", 1280))
+        troubles += look(page, path, shots / f"{name}-{scheme}-{width}.png", has_axe=has_axe)
+    assert not troubles, "\n".join(troubles)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_every_page_says_what_it_is_for_while_there_is_nothing_yet(opened, fresh, shots, scheme, width):
+    """On the first day: no bare heading, and nothing that axe-core or a phone's width minds."""
+    page = opened("ann", fresh, color_scheme=scheme, viewport={"width": width, "height": 900})
+    troubles = []
+    for name, path in PAGES.items():
+        picture = shots / f"empty-{name}-{scheme}-{width}.png"
+        troubles += look(page, path, picture, has_axe=(scheme, width) in WITH_AXE)
+        if len(page.locator("main").inner_text().split()) < len(page.locator("h1").inner_text().split()) + 4:
+            troubles.append(f"{picture.stem}: says nothing")
     assert not troubles, "\n".join(troubles)

@@ -62,6 +62,18 @@ async def test_the_plan_says_who_would_move(house, visit):
     assert plan["messages"] == 2
     tree = HTMLParser((await client.get("/pools/plan")).text)
     assert tree.css("tbody th a")[0].text() == MINE
+    assert [node.text() for node in tree.css("tbody tr:first-child td.num")][2:4] == ["100%", "0%"]
     assert plan["moves"][0]["after"] in tree.body.text()
     answer = await client.get("/pools/plan", params={"days": "nan"})
     assert answer.status_code == 200
+
+
+async def test_a_listing_stands_in_the_matrix_and_in_todays_column(house, visit):
+    """As a word too, for who does not see the square."""
+    client = await visit("reader")
+    tree = HTMLParser((await client.get("/pools")).text)
+    row = tree.css_first("table.days tbody tr")
+    assert row.css_first("th").text() == "192.0.2.1"
+    assert [bool(node.text()) for node in row.css("td")[1:]] == [False] * 27 + [True]
+    assert row.css("td")[-1].css_first(".hidden").text() == "medium"
+    assert "zen" in tree.css_first("table.matrix").text()

@@ -59,10 +59,8 @@ def show(json: Json = False, config: Config = None) -> None:
             show_json({"pools": rows, "choices": settings.pools.choices(), "pins": pins})
             return
         columns = ("pool", "ip", "state", "since (UTC)", "why", "clean checks", "warm-up today")
-        names = ("pool", "ip", "state", "since", "reason", "clean_checks", "warm_up")
-        show_table(
-            columns, [tuple(getattr(row, name) for name in names) for row in rows], empty="no pools are configured"
-        )
+        shown = [(r.pool, r.ip, r.state, when(r.since), r.reason, r.clean_checks, r.warm_up) for r in rows]
+        show_table(columns, shown, empty="no pools are configured")
         choices = ", ".join(f"{key} → {pool}" for key, pool in settings.pools.choices().items())
         out.print(f"\nwho uses which: {choices or 'nobody'}", highlight=False)
         if pins:

@@ -56,8 +56,8 @@ async def show_plan(visit: Visit) -> Response:
     site, days = visit.site, min(30.0, max(1.0, number_of(visit.asked("days"), 3.0)))
     past = await read_past(site.store, since=site.now() - days * 86400.0, most=_MOST_PLANNED)
     plan = await plan_view(site.store, site.rules.pools, past, site.rules.policy.throttle)
-    whole = sum(one.recipients for one in plan.volumes) or 1
-    return visit.show("plan.html", plan=plan, days=f"{days:g}", whole=whole, most=_MOST_PLANNED)
+    total = sum(one.recipients for one in plan.volumes) or 1
+    return visit.show("plan.html", plan=plan, days=f"{days:g}", total=total, most=_MOST_PLANNED)
 
 
 async def set_ip(visit: Visit) -> Response:

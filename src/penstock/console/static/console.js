@@ -106,6 +106,7 @@ function draw(figure) {
   if (!isBars) options.axes[0].values = (_, splits) => splits.map((at) => (times[at - 1] ? short.format(new Date(times[at - 1] * 1000)) : ""));
   if (!isBars) options.axes[0].space = 130;
   if (!isBars) options.hooks = { draw: [sources([...table.tBodies[0].rows])] };
+  if (isBars) options.axes[1].incrs = Array.from({ length: 27 }, (_, n) => [1, 2, 5][n % 3] * 10 ** Math.floor(n / 3));
   if (isBars) options.scales.y = { range: (_, low, high) => [0, Math.max(1, high * 1.05)] };
   figure.plot = new uPlot(options, data, place);
   for (const row of place.querySelectorAll(".u-legend .u-series.below")) row.remove();
