@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from penstock.judge import reputation
 from penstock.judge.campaigns import CampaignView, Share, observe_campaign
-from penstock.judge.history import read_account
+from penstock.judge.evidence import Terms
+from penstock.judge.history import AccountState, Slow, SourceState, read_account
 from penstock.judge.policy import Policy
-from penstock.judge.streams import ABUSE
-from penstock.judge.wishes import per_year, standing_signs
+from penstock.judge.streams import ABUSE, Stream
+from penstock.judge.wishes import close, per_year, standing_signs, wish
 from penstock.model import Action, Kind, Standing
 
 GOOD = Life()
@@ -373,3 +374,68 @@ def test_a_harmless_text_from_new_places_to_strangers_is_a_campaign_at_the_fifth
     assert webmail.nats < POLICY.watch
     assert page.nats == 0.0
     assert page.is_common
+
+
+def test_a_campaign_speaks_of_an_account_where_its_text_or_its_place_does_too():
+    """A harmless letter from home shares a signature or a page with whoever else sends it."""
+
+    def names(odds, source):
+        life = GOOD.copy()
+        message = life.message(life.strangers(1), odds, source=source, links=("some.example",))
+        return {one.name for one in life.judge(message, (shared(),)).evidence}
+
+    assert "campaign" not in names(-3.0, "192.0.2.0/24")
+    assert "campaign" in names(3.0, "192.0.2.0/24")
+    assert "campaign" in names(-3.0, "198.51.100.0/24")
+
+
+def test_the_gate_is_lower_for_an_account_in_its_first_two_weeks():
+    """Of few messages one in a thousand costs no more than one in ten thousand of a year's."""
+    young, old = Life(), GOOD.copy()
+
+    assert young.send(young.strangers(1), odds=7.5).reason == "PS-CONTENT"
+    assert old.send(old.strangers(1), odds=7.5).wanted is Action.ACCEPT
+
+
+def test_what_is_delayed_teaches_no_habit():
+    """A thief's hundreds of delayed copies are not how the owner writes: they would speak for the thief when they come
+    again."""
+    life = GOOD.copy()
+    throttled = 0
+    for _ in range(120):
+        life.now += 0.5
+        before = read_account(life.account, life.now).habits()
+        if life.send(life.strangers(1), odds=0.5, text=9).wanted is Action.THROTTLE:
+            throttled += 1
+            assert read_account(life.account, life.now).habits() == before
+
+    assert throttled
+
+
+def test_a_slow_start_lasts_its_window_whatever_the_statistic_does():
+    """Who was not answered yet passes for known, so the statistic falls before a bounce could come back."""
+
+    def later(seconds):
+        life = Life()
+        message = life.message(life.strangers(1))
+        account = AccountState(first_at=0.0, slow=Slow(message.now - seconds, 3, 3))
+        terms = Terms((), {}, 1)
+        return wish(account, Stream(), message, terms, campaigns=(), policy=POLICY, machine=False, is_held=False)[0]
+
+    assert later(10.0) is Action.THROTTLE
+    assert later(300.0) is Action.ACCEPT
+
+
+def test_a_stream_barely_over_its_line_needs_more_against_a_change_of_habits():
+    """Small changes of habit are frequent, great ones are rare."""
+    lines = POLICY.lines(365.0)
+
+    def is_held(nats, bulk, *, is_closed=False):
+        stream = Stream([nats] * len(ABUSE), [bulk] * 2, {"login": 3.0, "copies": 6.0}, is_closed=is_closed)
+        return close(AccountState(), SourceState(), [stream], lines, machine=False)[0]
+
+    slightly, hardly = lines.hold + 0.1, lines.hold_bulk + 0.2
+    assert not is_held(slightly, hardly)
+    assert is_held(slightly, lines.hold_bulk + 1.0)
+    assert is_held(lines.suspend, hardly)
+    assert is_held(slightly, hardly, is_closed=True)

@@ -7,7 +7,7 @@ from statistics import fmean
 import msgspec
 import pytest
 
-from penstock.judge.streams import ABUSE, BULK, GROUP_MOST, MOST, Stream
+from penstock.judge.streams import ABUSE, BULK, COPIES_ELSEWHERE, GROUP_MOST, MOST, Stream
 
 GROUPS = ("content", "novelty", "velocity", "copies", "links", "login", "bounces", "campaign", "complaints")
 
@@ -111,3 +111,17 @@ def test_statistics_stay_between_nought_and_their_ceiling():
 
     assert again == stream
     assert len(again.bulk) == len(BULK)
+
+
+def test_copies_from_a_place_that_is_news_add_more():
+    """An owner's newsletter comes from where his mail comes from."""
+
+    def copies(login):
+        stream = Stream()
+        stream.add({"login": login})
+        for _ in range(20):
+            stream.add({"copies": 1.0})
+        return stream.groups["copies"]
+
+    assert copies(1.0) == GROUP_MOST["copies"]
+    assert copies(3.0) == GROUP_MOST["copies"] + COPIES_ELSEWHERE

@@ -12,6 +12,8 @@ from penstock.model import Evidence, Kind, Verdict
 
 _FRESH_S = 86400.0
 MANY_BLIND = 5
+NEWS = 2.0
+"""Nats from which on a login's place is new enough to speak for a campaign by itself."""
 MANY_TENANTS = 3
 """From so many unrelated customers on, a shared fingerprint says something about each account."""
 
@@ -88,7 +90,7 @@ def weigh(
         if not is_repeated(message, source):
             # A copy has the links, the files and the campaigns of the first: they say nothing new.
             _links(message, account, found, groups)
-            _campaigns(campaigns, found, groups)
+            _campaigns(message, source, campaigns, found, groups)
     return Terms(tuple(sorted(found, key=lambda one: -abs(one.nats))), groups, new, usual)
 
 
@@ -215,7 +217,18 @@ def is_new_client(message: Message, account: AccountState) -> bool:
     return not account.places.has("@" + message.client)
 
 
-def _campaigns(campaigns: tuple[CampaignView, ...], found: list[Evidence], groups: dict[str, float]) -> None:
+def _campaigns(
+    message: Message,
+    source: SourceState,
+    campaigns: tuple[CampaignView, ...],
+    found: list[Evidence],
+    groups: dict[str, float],
+) -> None:
+    """What others sent of the same speaks where this message's own text or place does too: harmless letters from where
+    good mail comes from share a signature, a quotation or a popular page."""
+    login = groups.get("login", source.stream.groups.get("login", 0.0))
+    if message.verdict.log_odds <= 0 and login < NEWS:
+        return
     shared = [one for one in campaigns if one.tenants >= MANY_TENANTS and not one.is_common]
     if not shared:
         return

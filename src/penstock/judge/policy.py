@@ -15,6 +15,8 @@ FEWEST_A_YEAR = 365.0
 """An account that sends less is held to the line of one message a day: what is assumed of it weighs more."""
 CHANGES_A_YEAR = 0.4
 """How often a good customer begins something that looks like a blast: a newsletter, a shop, a greeting to everybody."""
+SMALL_CHANGES = log(2.5)
+"""Nats for changes of habit that barely pass the line: the smaller a change, the more often a year sees it."""
 PLACES_A_YEAR = 50.0
 """New places that an owner who travels logs in from."""
 MANY_CAMPAIGNS = log(12.0)
@@ -35,6 +37,8 @@ class Policy(Struct, frozen=True):
     """Above it an account is slowed down, so that bounces come back in time."""
     gate: float = 9.2
     """Content's log-odds (one in ten thousand) at which one message is kept, if it also goes to a stranger."""
+    first_gate: float = 6.9
+    """The same of an account's first two weeks: of so short a time's few messages, one in a thousand costs less."""
     probation_recipients_per_day: int = 50
     false_refusals: float = 0.02
     """Logins of the owner that are refused for their place: tolerated for one account in one year."""

@@ -95,7 +95,7 @@ def observe_message(
     """
     now = message.now
     account, source = _read(account_bytes, source_bytes, now)
-    previous = Standing(account.standing)
+    previous, is_exempt = Standing(account.standing), message.account in policy.exempt
     is_retry = message.digest in account.last
     machine = is_machine(message, account)
     is_own_place = machine or is_settled(message, source)
@@ -108,14 +108,14 @@ def observe_message(
     streams = streams_of(account, source, message, is_own_place)
     stream = max(streams, key=lambda one: one.nats)
     lines = policy.lines(per_year(account, now))
-    is_suspect, is_proven = standing_signs(account, stream, policy, lines, machine=machine)
+    signs = [standing_signs(account, one, policy, lines, machine=machine) for one in streams]
+    is_suspect, is_proven = map(any, zip(*signs, strict=True))
     is_over = close(account, source, streams, lines, machine=machine)
     is_abusive = is_retry or stream.leading(terms.groups) > 0 or is_copied(message, account, source)
     is_held = is_over[0] or (any(is_over) and is_abusive)
     wanted, reason, retry = wish(
         account, stream, message, terms, campaigns=campaigns, policy=policy, machine=machine, is_held=is_held
     )
-    is_exempt = message.account in policy.exempt
     is_proven = is_proven and policy.may_suspend and not (is_exempt or is_first)
     move(account, now, is_suspect=is_suspect, is_proven=is_proven, reason=why(stream))
     if is_exempt:
@@ -123,7 +123,7 @@ def observe_message(
     elif account.standing == Standing.SUSPENDED:
         wanted, reason, retry = Action.REJECT, "PS-SUSPENDED", 0.0
     is_refused = wanted is Action.ACCEPT and not may_leave(terms.new_recipients)
-    if is_refused or account.standing == Standing.SUSPENDED:
+    if is_refused or wanted is Action.THROTTLE or account.standing == Standing.SUSPENDED:
         account.resume(habits)
     keep_owners(account, habits)
     if wanted is Action.ACCEPT and not is_refused:

@@ -34,6 +34,8 @@ GROUP_MOST = {
     "listings": 2.0,
 }
 """How much each kind of evidence can add to a test before another one must come."""
+COPIES_ELSEWHERE = 2.0
+"""Nats that copies from a place which is itself news can add beyond that: an owner's newsletter comes from home."""
 _ALWAYS = ("links", "login", "campaign", "complaints", "traps", "listings")
 ABUSE = (
     ("content", "novelty", "bounces", *_ALWAYS),
@@ -124,7 +126,7 @@ class Stream(Struct, array_like=True):
         walks, bulk = [0.0] * len(ABUSE), [0.0] * len(BULK)
         for group, nats in terms.items():
             before = self.groups.get(group, 0.0)
-            after = max(-MOST, min(GROUP_MOST.get(group, MOST), before + nats))
+            after = max(-MOST, min(self._most(group), before + nats))
             self.groups[group] = after
             # What is beyond a group's most adds nothing: no kind of evidence can go on and on by itself.
             step = min(nats, max(0.0, after - before)) if nats > 0 else nats
@@ -138,6 +140,10 @@ class Stream(Struct, array_like=True):
         self.bulk = [min(MOST, max(0.0, at + step)) for at, step in zip(self.bulk, bulk, strict=True)]
         if not any(self.walks):
             self.groups, self.causes, self.asked, self.unknown = {}, {}, 0.0, 0.0
+
+    def _most(self, group: str) -> float:
+        is_elsewhere = group == "copies" and self.groups.get("login", 0.0) >= COPIES_ELSEWHERE
+        return GROUP_MOST.get(group, MOST) + (COPIES_ELSEWHERE if is_elsewhere else 0.0)
 
     def name(self, terms: tuple[Evidence, ...]) -> None:
         """Remember what the evidence just added was called, where some model of abuse goes by it."""

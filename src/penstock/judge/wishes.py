@@ -5,13 +5,15 @@ from __future__ import annotations
 from penstock.judge.campaigns import CampaignView
 from penstock.judge.evidence import MANY_TENANTS, Message, Terms
 from penstock.judge.history import AccountState, SourceState
-from penstock.judge.policy import Policy
+from penstock.judge.policy import SMALL_CHANGES, Policy
 from penstock.judge.standing import DAY_S, NORMAL_AFTER_S
 from penstock.judge.streams import Stream
 from penstock.model import Action, Kind, Lines
 
 _ENOUGH = 1.0
 """Nats that a group must have to count as one that speaks for abuse."""
+_AT_THE_LINE = 1.5
+"""The same of a stream at the line of a hold; more evidence of one kind never makes another count for less."""
 _INDEPENDENT = frozenset(("content", "recipients", "bounces", "login", "campaign", "complaints"))
 _WINDOW_S = 240.0
 """Shorter than the five minutes after which a mail server tries again, so that each try falls into a later window."""
@@ -54,7 +56,7 @@ def is_manifold(stream: Stream) -> bool:
 
     New links go with new recipients in every newsletter, so they count beside a new source only.
     """
-    kinds = stream.kinds(max(_ENOUGH, min(2.0, stream.nats / 6.0)))
+    kinds = stream.kinds(max(_ENOUGH, min(_AT_THE_LINE, stream.nats / 6.0)))
     return len(kinds & _INDEPENDENT) >= 2 or {"login", "links"} <= kinds
 
 
@@ -91,7 +93,8 @@ def wish(
     if machine and message.verdict.kind is Kind.FORWARDED:
         return Action.ACCEPT, "", 0.0  # what others sent says nothing about who forwards it; its pool is another
     is_strange = terms.new_recipients > 0 or "login" in terms.groups
-    if is_strange and message.verdict.log_odds - max(0.0, terms.usual) >= policy.gate:
+    gate = policy.first_gate if _is_new(account, message.now) else policy.gate
+    if is_strange and message.verdict.log_odds - max(0.0, terms.usual) >= gate:
         return Action.HOLD, "PS-CONTENT", 0.0
     if is_held:
         return Action.HOLD, "PS-CAMPAIGN" if terms.groups.get("campaign", 0.0) > 3.0 else "PS-ACCOUNT", 0.0
@@ -106,25 +109,34 @@ def wish(
 
 def _is_over(stream: Stream, lines: Lines, *, machine: bool) -> bool:
     """Whether the stream's mail is held: from the line on, until it is well below."""
-    line = lines.hold - _HYSTERESIS if stream.is_closed else lines.hold
-    is_beyond = stream.nats >= line and stream.against_bulk >= lines.hold_bulk
-    return is_beyond and (machine or stream.is_closed or is_manifold(stream))
+    if stream.is_closed:
+        return stream.nats >= lines.hold - _HYSTERESIS and stream.against_bulk >= lines.hold_bulk
+    # The further over the line, the rarer a good customer's change of habits that could explain it.
+    is_small = max(0.0, 1.0 - (stream.nats - lines.hold) / (lines.suspend - lines.hold + 1e-9))
+    is_beyond = stream.nats >= lines.hold and stream.against_bulk >= lines.hold_bulk + SMALL_CHANGES * is_small
+    return is_beyond and (machine or is_manifold(stream))
+
+
+def _is_new(account: AccountState, now: float) -> bool:
+    return now - account.first_at < NORMAL_AFTER_S and not account.by_hand
 
 
 def _slowed(
     account: AccountState, stream: Stream, message: Message, terms: Terms, policy: Policy
 ) -> tuple[Action, str, float]:
     """Probation of new accounts, and the slow start of accounts whose recipients alone are odd."""
-    day = int(message.now // 86400)
-    used = account.day_new if account.day == day else 0
-    age = message.now - account.first_at
-    most = policy.probation_recipients_per_day * 2.0 ** (age / _PROBATION_DOUBLES_S)
-    is_new = age < NORMAL_AFTER_S and not account.by_hand
-    if is_new and terms.new_recipients and used + terms.new_recipients > most:
-        return Action.THROTTLE, "PS-PROBATION", (day + 1) * 86400.0 - message.now
-    if stream.nats < policy.throttle:
-        return Action.ACCEPT, "", 0.0
+    if _is_new(account, message.now) and terms.new_recipients:
+        day = int(message.now // 86400)
+        used = account.day_new if account.day == day else 0
+        age = message.now - account.first_at
+        most = policy.probation_recipients_per_day * 2.0 ** (age / _PROBATION_DOUBLES_S)
+        if used + terms.new_recipients > most:
+            return Action.THROTTLE, "PS-PROBATION", (day + 1) * 86400.0 - message.now
     slow, count = account.slow, len(message.recipients)
+    # A window lasts its time: who was not answered yet passes for known, and would end it before a bounce can come.
+    is_slow = slow.room > 0 and message.now - slow.began <= _WINDOW_S
+    if stream.nats < policy.throttle and not is_slow:
+        return Action.ACCEPT, "", 0.0
     harmless = message.verdict.log_odds < 0
     first = 3 if is_manifold(stream) else 400 if harmless else 25
     if message.now - slow.began > 12 * _WINDOW_S:
