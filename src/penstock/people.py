@@ -22,6 +22,19 @@ class Role(StrEnum):
         return order.index(self) >= order.index(other)
 
 
+class SecurityKey(Struct, frozen=True):
+    """A security key or passkey (WebAuthn) that is somebody's second factor."""
+
+    name: str
+    """What its owner calls it."""
+    credential: bytes
+    """Attested credential data (WebAuthn section 6.5.1): an id and a public key; nothing secret."""
+    counter: int
+    """Signatures that it had made when it was last used; 0 for one that does not count."""
+    added_at: float
+    used_at: float = 0.0
+
+
 class Person(Struct, frozen=True):
     """Somebody who may log in at the console."""
 
@@ -36,6 +49,8 @@ class Person(Struct, frozen=True):
     added_at: float = 0.0
     subject: str = ""
     """Issuer and subject, with a space between, of whom single sign-on knows them by; empty until the first time."""
+    security_keys: tuple[SecurityKey, ...] = ()
+    """Each is a second factor, beside or in place of one-time codes."""
 
 
 class Key(Struct, frozen=True):

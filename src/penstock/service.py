@@ -411,10 +411,13 @@ class Service:
         """What the console's pages are made with."""
         # A web framework, which commands and other processes do without.
         from penstock.console.entrance import Entrance
+        from penstock.console.security_keys import SecurityKeys
         from penstock.console.sign_on import make_sign_on
         from penstock.console.site import Site
 
-        entrance = Entrance(self.store, self.now, session_s=self.settings.console.session_hours * 3600.0)
+        section = self.settings.console
+        keys = SecurityKeys(self.store, self.now, section.base_url)
+        entrance = Entrance(self.store, self.now, session_s=section.session_hours * 3600.0, security_keys=keys)
         sign_on = make_sign_on(self.settings, self.store, entrance, self.now)
         return Site(self.settings, self.store, self.rules, self.desk(), entrance, now=self.now, sign_on=sign_on)
 

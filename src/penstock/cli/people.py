@@ -15,6 +15,7 @@ from penstock.cli.output import err, fail, out, show_json, show_table
 from penstock.cli.session import Config, Json, opened, run, settings_of, who
 from penstock.config import Settings
 from penstock.console.entrance import hash_password, new_token, otp_address, with_second_factor
+from penstock.console.security_keys import remove_key
 from penstock.console.sessions import end_session, sessions_of
 from penstock.model import Audit
 from penstock.overview import when
@@ -94,14 +95,52 @@ def list_people(json: Json = False, config: Config = None) -> None:
         async with opened(settings) as service:
             found = await service.store.people()
         rows = [
-            {"name": p.name, "role": p.role, "tenant": p.tenant, "totp": bool(p.totp), "added_at": p.added_at}
+            {
+                "name": p.name,
+                "role": p.role,
+                "tenant": p.tenant,
+                "totp": bool(p.totp),
+                "added_at": p.added_at,
+                "security_keys": [
+                    {"name": one.name, "added_at": one.added_at, "used_at": one.used_at} for one in p.security_keys
+                ],
+            }
             for p in found
         ]
         if json:
             show_json(rows)
             return
-        table = [(p.name, p.role, p.tenant, "yes" if p.totp else "no", when(p.added_at)) for p in found]
+        table = [(p.name, p.role, p.tenant, _second_factor(p), when(p.added_at)) for p in found]
         show_table(("name", "role", "tenant", "second factor", "added (UTC)"), table, empty="nobody may log in")
+
+    run(work(settings_of(config)))
+
+
+def _second_factor(person: Person) -> str:
+    found = [f"key {one.name}" for one in person.security_keys]
+    return ", ".join(["codes", *found] if person.totp else found) or "no"
+
+
+@app.command("lost-key")
+def lost_key(
+    name: Name,
+    key: Annotated[str, typer.Option(help="This one alone, by its name as the list shows it; else all of them.")] = "",
+    config: Config = None,
+) -> None:
+    """Take a person's lost security key away; all sessions of the person end."""
+
+    async def work(settings: Settings) -> None:
+        now = time.time()
+        async with opened(settings) as service:
+            names = [one.name for one in (await _found(service, name)).security_keys if key in ("", one.name)]
+            if not names:
+                fail(f"{name} has no security key{f' {key}' if key else ''}; `penstock people list` shows them", 2)
+            for one in names:
+                await remove_key(service.store, name, one, Audit(now, who(), "remove-security-key", name, "lost", one))
+            audit = Audit(now, who(), "end-sessions", name, "lost security key")
+            await service.store.drop_keys(person=name, kind="session", audit=audit)
+            left = _second_factor(await _found(service, name))
+        out.print(f"removed: {', '.join(names)}; second factor of {name}: {left}", highlight=False)
 
     run(work(settings_of(config)))
 

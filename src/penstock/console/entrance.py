@@ -13,6 +13,7 @@ import pyotp
 from msgspec import Struct
 from msgspec.structs import replace
 
+from penstock.console.security_keys import NotProven, Question, SecurityKeys
 from penstock.console.sessions import see
 from penstock.model import Audit
 from penstock.people import Key, Person, Role
@@ -47,34 +48,48 @@ class Viewer(Struct, frozen=True):
 class Entrance:
     """Lets people and programs in. All methods raise StoreUnavailable."""
 
-    def __init__(self, store: Store, now: Callable[[], float], *, session_s: float) -> None:
+    def __init__(
+        self, store: Store, now: Callable[[], float], *, session_s: float, security_keys: SecurityKeys
+    ) -> None:
         self._store = store
         self._now = now
+        self.security_keys = security_keys
         self._session_s = session_s
         self._hasher = argon2.PasswordHasher()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         # Names that nobody has cost as much as others, so that time tells nobody who exists.
         self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
 
-    async def login(self, name: str, password: str, code: str, client: str) -> str:
-        """The secret of a new session; empty where name, password and code do not fit, or were tried too often."""
+    async def login(self, name: str, password: str, code: str, client: str) -> str | Question:
+        """The secret of a new session, or the question that a security key answers; empty where name, password and code
+        do not fit, or were tried too often."""
         name = name.strip().lower()
-        if await self.is_closed(name, client):
+        person = await self.known(name, password, client)
+        if person is None:
             return ""
-        person = await self._known(name, password)
-        if person is None or not await self._is_second(person, code):
+        if person.security_keys and not (person.totp and code):
+            return await self.security_keys.ask(person)
+        if not await self._is_second(person, code):
             await self.refuse(name, client)
             return ""
         return await self.open(person, client)
 
+    async def finish(self, secret: str, answer: str, client: str) -> str:
+        """The secret of a new session for whoever's security key has answered; empty where it proves nothing."""
+        if await self.is_closed("", client):
+            return ""
+        try:
+            person, key = await self.security_keys.prove(secret, answer)
+        except NotProven as why:
+            await self.refuse(why.name, client, f"security key: {why}")
+            return ""
+        return await self.open(person, client, f"security key {key.name}")
+
     async def change_password(self, name: str, old: str, new: str, client: str) -> str:
         """The secret of a new session, once the new password is kept and all other sessions have ended; empty where the
         old one does not fit, or was tried too often. Raises ValueError for a new one that is too short."""
-        if await self.is_closed(name, client):
-            return ""
-        person = await self._known(name, old)
+        person = await self.known(name, old, client, "for a new password")
         if person is None:
-            await self.refuse(name, client, "for a new password")
             return ""
         async with self._turns:
             hashed = await asyncio.to_thread(hash_password, new)
@@ -88,13 +103,18 @@ class Entrance:
         await self._store.drop_keys(person=name, kind="session", audit=audit)
         return await self.open(person, client, "new password")
 
-    async def _known(self, name: str, password: str) -> Person | None:
-        """Whoever has this name and password."""
+    async def known(self, name: str, password: str, client: str, why: str = "") -> Person | None:
+        """Whoever has this name and password; None also after too many failures. Each counts and is on record."""
+        if await self.is_closed(name, client):
+            return None
         person = await self._store.person(name)
         hashed = person.password if person and person.password else self._nobody
         async with self._turns:
             fits = await asyncio.to_thread(self._fits, hashed, password)
-        return person if fits else None
+        if person is not None and fits:
+            return person
+        await self.refuse(name, client, why)
+        return None
 
     async def open(self, person: Person, client: str, how: str = "") -> str:
         """The secret of a new session for somebody who has shown who they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import RedirectResponse, Response
 
 from penstock.console.language import LANGUAGES
+from penstock.console.security_keys import Question
 from penstock.console.site import Door, Visit
 
 _YEAR_S = 365 * 86400
@@ -12,6 +13,7 @@ _WRONG = (
     "This name, password and code do not fit together, or there were too many attempts. "
     "Wait fifteen minutes if you are sure."
 )
+_NO_KEY = "The security key's answer proves nothing, or came too late. Log in again."
 
 
 async def show_login(visit: Visit) -> Response:
@@ -27,11 +29,20 @@ def show_form(visit: Visit, status: int = 200, *, next: str, trouble: str = "", 
 
 async def log_in(visit: Visit) -> Response:
     """Let somebody in, or say that it was not right without saying what."""
-    secret = await visit.site.entrance.login(
+    found = await visit.site.entrance.login(
         visit.said("name"), visit.typed("password"), visit.said("code"), visit.client
     )
     wish = safe(visit.said("next"))
-    return let_in(visit, secret, wish) if secret else show_form(visit, 401, trouble=visit.words(_WRONG), next=wish)
+    if isinstance(found, Question):
+        return visit.show("key.html", question=found, verb="show", next=wish, path="/login")
+    return let_in(visit, found, wish) if found else show_form(visit, 401, trouble=visit.words(_WRONG), next=wish)
+
+
+async def show_key(visit: Visit) -> Response:
+    """Let somebody in whose security key has answered."""
+    secret = await visit.site.entrance.finish(visit.said("secret"), visit.typed("answer"), visit.client)
+    wish = safe(visit.said("next"))
+    return let_in(visit, secret, wish) if secret else show_form(visit, 401, trouble=visit.words(_NO_KEY), next=wish)
 
 
 def let_in(visit: Visit, secret: str, to: str) -> Response:
@@ -69,6 +80,7 @@ def safe(path: str) -> str:
 DOORS = (
     Door("/login", show_login, role=None),
     Door("/login", log_in, "POST", role=None),
+    Door("/login/key", show_key, "POST", role=None),
     Door("/logout", log_out, "POST"),
     Door("/language", speak, role=None),
 )
