@@ -26,7 +26,7 @@ from penstock.judge.past import count, keep_fresh, keep_owners, learn
 from penstock.judge.policy import Policy
 from penstock.judge.standing import enter, move
 from penstock.judge.streams import Stream
-from penstock.judge.wishes import close, is_settled, per_year, standing_signs, streams_of, why, wish
+from penstock.judge.wishes import bulk_line, close, is_settled, per_year, standing_signs, streams_of, why, wish
 from penstock.model import Action, Event, Evidence, Lines, Standing
 
 KEEP_S = 400 * 86400.0
@@ -138,7 +138,7 @@ def observe_message(
         retry_after_s=retry,
         new_recipients=terms.new_recipients,
         against_bulk=round(stream.against_bulk, 3),
-        lines=lines,
+        lines=replace(lines, hold_bulk=round(bulk_line(stream, lines), 3)),
     )
 
 

@@ -107,13 +107,20 @@ def wish(
     return _slowed(account, stream, message, terms, policy)
 
 
+def bulk_line(stream: Stream, lines: Lines) -> float:
+    """Nats that no good customer's new habit may explain, for the stream's mail to be held, or to stay so."""
+    if stream.is_closed:
+        return lines.hold_bulk
+    # The further over the line, the rarer a good customer's change of habits that could explain it.
+    is_small = 1.0 - (stream.nats - lines.hold) / (lines.suspend - lines.hold + 1e-9)
+    return lines.hold_bulk + SMALL_CHANGES * min(1.0, max(0.0, is_small))
+
+
 def _is_over(stream: Stream, lines: Lines, *, machine: bool) -> bool:
     """Whether the stream's mail is held: from the line on, until it is well below."""
     if stream.is_closed:
         return stream.nats >= lines.hold - _HYSTERESIS and stream.against_bulk >= lines.hold_bulk
-    # The further over the line, the rarer a good customer's change of habits that could explain it.
-    is_small = max(0.0, 1.0 - (stream.nats - lines.hold) / (lines.suspend - lines.hold + 1e-9))
-    is_beyond = stream.nats >= lines.hold and stream.against_bulk >= lines.hold_bulk + SMALL_CHANGES * is_small
+    is_beyond = stream.nats >= lines.hold and stream.against_bulk >= bulk_line(stream, lines)
     return is_beyond and (machine or is_manifold(stream))
 
 
