@@ -40,7 +40,6 @@ class Message(Struct, frozen=True):
     """Kinds of attachments."""
     blind: int = 0
     """Recipients that neither To nor Cc names."""
-    is_identified: bool = True
     is_forward: bool = False
     """Whether the inbound side forwards it for the account."""
     has_login: bool = False

@@ -72,7 +72,6 @@ def hear(submission: Submission, content: Content, rules: Rules) -> Heard:
         links=tuple(dict.fromkeys(links))[:_MOST_LINKS],
         parts=tuple(dict.fromkeys(one.kind or one.content_type for one in parsed.attachments))[:_MOST_LINKS],
         blind=len(set(recipients).difference(parsed.to)),
-        is_identified=account.kind != "none",
         is_forward=attribution.is_forward,
         has_login=account.kind == "sasl" and not attribution.is_forward,
     )
