@@ -55,9 +55,6 @@ postgres = "{postgres}"
 Row = tuple[str, float, float, float, float]
 
 
-Row = tuple[str, float, float, float, float]
-
-
 def fill(store: StoreSection, accounts: int, count: int, rng: random.Random, told: Told) -> None:
     """Write everything."""
     if store.postgres:

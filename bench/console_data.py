@@ -6,7 +6,7 @@ import contextlib
 import random
 import sqlite3
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ ACTED = 0.01
 EVIDENCE = "content new-recipients recipients-per-hour new-link copies new-source models".split()
 _AT = 123456789.125
 _BATCH = 10_000
-_TABLES = "('decisions', 'recipients', 'accounts')"
+_COLUMNS = {"decisions": 11, "recipients": 2, "accounts": 6}
+_TABLES = tuple(_COLUMNS)
 _encode = msgspec.msgpack.encode
 Told = Callable[[str], None]
 
@@ -90,65 +91,68 @@ def account_rows(count: int, rng: random.Random) -> Iterator[tuple[Any, ...]]:
 
 
 def fill_sqlite(path: Path, accounts: int, count: int, rng: random.Random, told: Told) -> None:
-    """Write everything, with the indexes made afterwards, as the schema has them."""
+    """Write everything into a fresh database."""
+
+    def write(table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        connection.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * _COLUMNS[table])})", rows)
+
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -1000000", "temp_store = FILE"):
             connection.execute(f"PRAGMA {pragma}")
         where = f"type = 'index' AND sql IS NOT NULL AND tbl_name IN {_TABLES}"
         indexes = connection.execute(f"SELECT name, sql FROM sqlite_master WHERE {where}").fetchall()
-        for name, _ in indexes:
-            connection.execute(f"DROP INDEX {name}")
         connection.execute("BEGIN")
-        for n, some in enumerate(in_batches(decisions(count, accounts, rng)), 1):
-            connection.executemany(f"INSERT INTO decisions VALUES ({','.join('?' * 11)})", [row for row, _ in some])
-            connection.executemany("INSERT INTO recipients VALUES (?, ?)", [rcpt for _, rcpt in some])
-            if n % 50 == 0:
-                told(f"{n * _BATCH} decisions")
-        connection.executemany("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?)", account_rows(accounts, rng))
+        for line in _filled(connection, indexes, write, "?", "CAST(at AS INTEGER)", accounts, count, rng):
+            told(line)
         connection.execute("COMMIT")
-        for name, sql in indexes:
-            connection.execute(sql)
-            told(f"index {name}")
-        connection.execute("BEGIN")
-        for sql in COUNT:
-            connection.execute(sql.format(mark="?", second="CAST(at AS INTEGER)"), ("", "z"))
-        last = connection.execute("SELECT max(id) FROM decisions").fetchone()[0]
-        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (TALLIED, last.encode()))
-        connection.execute("COMMIT")
-        told("tallies")
 
 
 def fill_postgres(address: str, accounts: int, count: int, rng: random.Random, told: Told) -> None:
     """The same in PostgreSQL, by COPY."""
+
+    def write(table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
     with psycopg.connect(address, autocommit=True) as connection:
         where = f"schemaname = current_schema() AND tablename IN {_TABLES} AND indexdef NOT LIKE 'CREATE UNIQUE%'"
         indexes = connection.execute(f"SELECT indexname, indexdef FROM pg_indexes WHERE {where}").fetchall()
-        for name, _ in indexes:
-            connection.execute(f"DROP INDEX {name}")
-        for n, some in enumerate(in_batches(decisions(count, accounts, rng)), 1):
-            _copy(connection, "decisions", (row for row, _ in some))
-            _copy(connection, "recipients", (rcpt for _, rcpt in some))
-            if n % 50 == 0:
-                told(f"{n * _BATCH} decisions")
-        _copy(connection, "accounts", account_rows(accounts, rng))
-        for name, sql in indexes:
-            connection.execute(sql)
-            told(f"index {name}")
-        for sql in COUNT:
-            connection.execute(sql.format(mark="%s", second="CAST(floor(at) AS bigint)"), ("", "z"))
-        last = connection.execute("SELECT max(id) FROM decisions").fetchone()[0]
-        connection.execute("INSERT INTO meta VALUES (%s, %b)", (TALLIED, last.encode()))
+        for line in _filled(connection, indexes, write, "%s", "CAST(floor(at) AS bigint)", accounts, count, rng):
+            told(line)
         connection.execute("VACUUM ANALYZE")
-        told("tallies")
+
+
+def _filled(
+    connection: sqlite3.Connection | psycopg.Connection,
+    indexes: Sequence[tuple[str, str]],
+    write: Callable[[str, Iterable[tuple[Any, ...]]], None],
+    mark: str,
+    second: str,
+    accounts: int,
+    count: int,
+    rng: random.Random,
+) -> Iterator[str]:
+    """Write everything, with the indexes made afterwards, as the schema has them; yields what is done."""
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    for n, some in enumerate(in_batches(decisions(count, accounts, rng)), 1):
+        write("decisions", (row for row, _ in some))
+        write("recipients", (rcpt for _, rcpt in some))
+        if n % 50 == 0:
+            yield f"{n * _BATCH} decisions"
+    write("accounts", account_rows(accounts, rng))
+    for name, sql in indexes:
+        connection.execute(sql)
+        yield f"index {name}"
+    for sql in COUNT:
+        connection.execute(sql.format(mark=mark, second=second), ("", "z"))
+    last = connection.execute("SELECT max(id) FROM decisions").fetchone()[0]
+    connection.execute(f"INSERT INTO meta VALUES ({mark}, {mark})", (TALLIED, last.encode()))
+    yield "tallies"
 
 
 def in_batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
     """So many at once."""
     while some := list(islice(rows, _BATCH)):
         yield some
-
-
-def _copy(connection: psycopg.Connection, table: str, rows: Iterator[tuple[Any, ...]]) -> None:
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.store.test_contract import decision
+from test_contract import decision
 
 from penstock.model import Held
 from penstock.store.migrations import migrations
